@@ -1,0 +1,295 @@
+"""Documents: a graph as plain, versioned data, and the JSON it is written in.
+
+A document is judged once, here: names, types and values of each entry. What entries mean together (references, cycles,
+gates) is judged by the graph that is made of it. Round trips are exact, down to the bits of a NaN.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, NoReturn
+from typing import Literal as OneOf
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, Literal
+from graphsvc.errors import DocumentError, InvalidNameError, NotAGraphError, quoted
+from graphsvc.plaindata import (
+    array_to_entry,
+    attribute_from_data,
+    attribute_to_data,
+    attribute_value,
+    complain,
+    literal_or_array,
+    number_to_data,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "ConstantEntry",
+    "GraphDocument",
+    "InputEntry",
+    "NodeEntry",
+    "OutputEntry",
+    "check_name",
+    "digest_of",
+    "document_from_dict",
+    "document_from_json",
+    "document_to_json",
+    "reference",
+]
+
+FORMAT_VERSION: Final = 1
+"""Version of the document format, written as `graphsvc` at its top."""
+
+_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
+_REFERENCE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(:[A-Za-z][A-Za-z0-9_]{0,127})?$"
+
+
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+Reference = Annotated[str, StringConstraints(pattern=_REFERENCE)]
+DtypeName = Annotated[str, Field(json_schema_extra={"enum": list(DTYPES)})]
+AttributeField = Annotated[Any, AfterValidator(attribute_value)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+def _known_dtype(name: str | None) -> str | None:
+    if name is not None and name not in DTYPES:
+        complain(f"'dtype' must be one of {', '.join(DTYPES)}")
+    return name
+
+
+class InputEntry(_Entry):
+    """An input: its name and what is declared of it. None stands for any dtype, any shape, any length of an axis."""
+
+    name: Name
+    dtype: Annotated[str | None, AfterValidator(_known_dtype)] = None
+    shape: Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_DIMENSION)] | None, ...], Field(max_length=MAX_RANK)] | None = (
+        None
+    )
+    parameter: bool = False
+
+
+class ConstantEntry(_Entry):
+    """A constant: an array, or a Python number, which is weak and takes the dtype that it meets."""
+
+    name: Name
+    value: Annotated[Any, BeforeValidator(literal_or_array)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ConstantEntry):
+            return NotImplemented
+        return self.name == other.name and _canonical_constant(self.value) == _canonical_constant(other.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class NodeEntry(_Entry):
+    """A gate node: a gate by its name, its operands in order, its attributes."""
+
+    name: Name
+    gate: Name
+    operands: tuple[Reference, ...]
+    attributes: dict[Annotated[str, StringConstraints(pattern=_NAME)], AttributeField] = {}
+
+
+class OutputEntry(_Entry):
+    """An output of the graph: its name, and the value that it is."""
+
+    name: Name
+    source: Reference
+
+
+class GraphDocument(_Entry):
+    """A whole graph as data.
+
+    Attributes:
+        graphsvc: Version of the format.
+        gates: Version of each gate that the graph uses, where it was known to the writer.
+        inputs: In their order.
+        constants: Values that are part of the graph.
+        nodes: Gate nodes, in any order.
+        outputs: In their order.
+    """
+
+    graphsvc: OneOf[1] = FORMAT_VERSION
+    gates: dict[Name, Annotated[int, Field(ge=1, le=2**31 - 1)]] = {}
+    inputs: tuple[InputEntry, ...] = ()
+    constants: tuple[ConstantEntry, ...] = ()
+    nodes: tuple[NodeEntry, ...] = ()
+    outputs: tuple[OutputEntry, ...] = ()
+
+
+# Reading and writing ------------------------------------------------------------------------------------------------
+
+
+def check_name(name: object) -> str:
+    """Return `name` if it can name a node, an input, a constant or an output.
+
+    Raises:
+        InvalidNameError: It cannot.
+    """
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name) or name.endswith("\n"):
+        raise InvalidNameError(_bad_name(name))
+    return name
+
+
+def _bad_name(name: object) -> str:
+    return (
+        f"{quoted(name)} is no name. A name starts with a letter or underscore, goes on with letters, digits, '_', '.' "
+        f"or '-', and has at most 128 characters."
+    )
+
+
+def reference(text: str) -> tuple[str, str | None]:
+    """Split `node:output` into the node's name and the output's, which is None for a node's first output."""
+    node, _, output = text.partition(":")
+    return node, output or None
+
+
+def document_from_dict(data: Mapping[str, object]) -> GraphDocument:
+    """Judge a document given as a mapping.
+
+    Raises:
+        DocumentError: An entry is malformed; the message and `facts["path"]` say which.
+        InvalidNameError: A name is.
+    """
+    try:
+        return GraphDocument.model_validate(data)
+    except ValidationError as error:
+        raise _document_error(error) from None
+
+
+def document_from_json(text: str | bytes) -> GraphDocument:
+    """Read a document from JSON.
+
+    Raises:
+        NotAGraphError: The text is no JSON, or not a document of graphsvc.
+        DocumentError: An entry is malformed; the message and `facts["path"]` say which.
+    """
+    try:
+        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        msg = f"This is not JSON ({quoted(str(error))}). A graph is a JSON document or an expression."
+        raise NotAGraphError(msg) from None
+    if not isinstance(data, dict) or "graphsvc" not in data:
+        msg = "This JSON is no graph of graphsvc: its top must be an object with \"graphsvc\": 1."
+        raise NotAGraphError(msg)
+    _lists_to_tuples(data)
+    return document_from_dict(data)
+
+
+def _lists_to_tuples(data: dict[str, Any]) -> None:
+    """Make tuples where the model has them (strict models take no lists), and read back what JSON cannot hold."""
+    for key in ("inputs", "constants", "nodes", "outputs"):
+        entries = data.get(key)
+        if not isinstance(entries, list):
+            continue
+        data[key] = tuple(entries)
+        for entry in entries:
+            if not isinstance(entry, dict):
+                continue
+            for field in ("shape", "operands"):
+                if isinstance(entry.get(field), list):
+                    entry[field] = tuple(entry[field])
+            if key == "nodes" and isinstance(entry.get("attributes"), dict):
+                entry["attributes"] = {k: attribute_from_data(v) for k, v in entry["attributes"].items()}
+
+
+def _no_constant(text: str) -> NoReturn:
+    msg = f"{text} is no JSON; write it as the string \"{text}\""
+    raise ValueError(msg)
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        msg = "an object has one key twice"
+        raise ValueError(msg)
+    return result
+
+
+def _document_error(error: ValidationError) -> DocumentError | InvalidNameError:
+    first = error.errors(include_url=False)[0]
+    path = ""
+    for part in first["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif re.fullmatch(_NAME, part):
+            path += f".{part}" if path else part
+    if first["type"] == "string_pattern_mismatch" and not path.endswith((".source", "]")):
+        return InvalidNameError(f"{path}: {_bad_name(first['input'])}", path=path)
+    if first["type"] == "document":
+        return DocumentError(f"{path}: {first['msg']}.", path=path)
+    given = f", got {quoted(first['input'])}" if first["type"] not in ("missing", "extra_forbidden") else ""
+    return DocumentError(f"{path}: {first['msg']}{given}.", path=path)
+
+
+def document_to_dict(document: GraphDocument) -> dict[str, Any]:
+    """Return a document as JSON data; what is at its default is left out."""
+    data: dict[str, Any] = {"graphsvc": document.graphsvc, "gates": dict(document.gates)}
+    data["inputs"] = [
+        {k: list(v) if isinstance(v, tuple) else v for k, v in entry.model_dump(exclude_defaults=True).items()}
+        for entry in document.inputs
+    ]
+    data["constants"] = [
+        {"name": c.name, "value": array_to_entry(c.value) if isinstance(c.value, np.ndarray) else number_to_data(c.value)}
+        for c in document.constants
+    ]
+    data["nodes"] = [_node_to_dict(node) for node in document.nodes]
+    data["outputs"] = [{"name": output.name, "source": output.source} for output in document.outputs]
+    return data
+
+
+def _node_to_dict(node: NodeEntry) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": node.name, "gate": node.gate, "operands": list(node.operands)}
+    if node.attributes:
+        data["attributes"] = {name: attribute_to_data(value) for name, value in sorted(node.attributes.items())}
+    return data
+
+
+def document_to_json(document: GraphDocument) -> str:
+    """Write a document as JSON, one line an entry, so that a change to a graph is a small diff."""
+    data = document_to_dict(document)
+    lines = [f'  "graphsvc": {data["graphsvc"]}', f'  "gates": {json.dumps(data["gates"])}']
+    for key in ("inputs", "constants", "nodes", "outputs"):
+        entries = ",\n".join(f"    {json.dumps(entry, allow_nan=False)}" for entry in data[key])
+        lines.append(f'  "{key}": [\n{entries}\n  ]' if entries else f'  "{key}": []')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _canonical_constant(value: Literal | Array) -> object:
+    if not isinstance(value, np.ndarray):
+        return number_to_data(value)
+    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
+    return {
+        "dtype": value.dtype.name,
+        "shape": list(value.shape),
+        "sha256": hashlib.sha256(little.tobytes()).hexdigest(),
+    }
+
+
+def digest_of(document: GraphDocument) -> bytes:
+    """Return the SHA-256 of the canonical form: 32 bytes that name a graph.
+
+    The canonical form is the document as compact JSON, with its entries in their own order, attributes sorted by name,
+    and the elements of array constants stood for by the SHA-256 of their little-endian bytes.
+    """
+    light = document.model_copy(update={"constants": ()})
+    data = document_to_dict(light)
+    data["gates"] = dict(sorted(data["gates"].items()))
+    data["constants"] = [{"name": c.name, "value": _canonical_constant(c.value)} for c in document.constants]
+    return hashlib.sha256(json.dumps(data, separators=(",", ":"), allow_nan=False).encode()).digest()

@@ -1,0 +1,446 @@
+"""Expressions: a graph written as in Python, `f = (x + y) * z`, read without ever being evaluated by Python.
+
+Names that are not assigned are inputs; names that are assigned and not used are outputs. Statements end at a newline or
+`;`, comments start with `#`. Calls are calls of gates, with attributes by keyword: `sum(x, axis=0)`.
+"""
+
+import keyword
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, TypeAlias
+
+from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry
+from graphsvc.errors import ExpressionError, quoted
+
+__all__ = ["MAX_DEPTH", "MAX_LENGTH", "document_from_expression"]
+
+MAX_LENGTH: Final = 100_000
+"""Longest expression, in characters."""
+
+MAX_DEPTH: Final = 64
+"""How deep parentheses, calls, signs and powers may nest."""
+
+_BINARY: Final = {
+    "<": (1, "less"),
+    "<=": (1, "less_equal"),
+    ">": (1, "greater"),
+    ">=": (1, "greater_equal"),
+    "==": (1, "equal"),
+    "!=": (1, "not_equal"),
+    "+": (2, "add"),
+    "-": (2, "subtract"),
+    "*": (3, "multiply"),
+    "/": (3, "divide"),
+    "@": (3, "matmul"),
+    "**": (5, "power"),
+}
+"""Precedence and gate of each operator; a sign stands at 4."""
+
+_SIGN: Final = 4
+_COMPARISON: Final = 1
+
+_TOKEN: Final = re.compile(
+    r"(?P<space>[ \t\r\f]+|\#[^\n]*|\\\n)"
+    r"|(?P<end>[\n;])"
+    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
+    r"|(?P<string>'[^'\n\\]*'|\"[^\"\n\\]*\")"
+    r"|(?P<symbol>\.\.\.|\*\*|<=|>=|==|!=|[-+*/@()\[\],=:<>])",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    name: str
+
+
+@dataclass(slots=True)
+class _Call:
+    """A gate node to be; it gets a name when it is assigned, or at the end."""
+
+    gate: str
+    operands: "list[_Value]"
+    attributes: dict[str, Any]
+    name: str | None = None
+
+
+_Value: TypeAlias = _Input | _Call | int | float
+
+
+@dataclass(slots=True)
+class _Graph:
+    """What has been read so far."""
+
+    inputs: dict[str, _Input] = field(default_factory=dict)
+    calls: list[_Call] = field(default_factory=list)
+    assigned: dict[str, _Value] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def call(self, gate: str, operands: list[_Value], attributes: dict[str, Any] | None = None) -> _Call:
+        call = _Call(gate, operands, attributes or {})
+        self.calls.append(call)
+        return call
+
+    def look_up(self, name: str) -> _Value:
+        self.used.add(name)
+        if name in self.assigned:
+            return self.assigned[name]
+        return self.inputs.setdefault(name, _Input(name))
+
+    def document(self) -> GraphDocument:
+        counts: dict[str, int] = {}
+        for call in self.calls:
+            if call.name is None:
+                counts[call.gate] = counts.get(call.gate, 0) + 1
+                # No name in an expression holds a dot followed by a digit, so these cannot clash.
+                call.name = f"{call.gate}.{counts[call.gate]}"
+        constants: dict[str, ConstantEntry] = {}
+
+        def refer(value: _Value) -> str:
+            if isinstance(value, _Input | _Call):
+                return str(value.name)
+            entry = ConstantEntry(name=f"constant.{len(constants) + 1}", value=value)
+            return constants.setdefault(repr(value), entry).name
+
+        nodes = tuple(
+            NodeEntry(
+                name=str(call.name),
+                gate=call.gate,
+                operands=tuple(refer(operand) for operand in call.operands),
+                attributes=call.attributes,
+            )
+            for call in self.calls
+        )
+        outputs = tuple(
+            OutputEntry(name=name, source=refer(value))
+            for name, value in self.assigned.items()
+            if name not in self.used
+        )
+        inputs = tuple(InputEntry(name=name) for name in self.inputs)
+        return GraphDocument(inputs=inputs, constants=tuple(constants.values()), nodes=nodes, outputs=outputs)
+
+
+def document_from_expression(text: str) -> GraphDocument:
+    """Read an expression.
+
+    Args:
+        text: Statements such as `q = x + y; f = q * z`. A single expression without a name makes the output `f`.
+
+    Returns:
+        The graph as a document. Gates are not looked up: it may name gates that are not installed here.
+
+    Raises:
+        ExpressionError: The text does not parse; the message shows where.
+    """
+    return _Parser(text).parse()
+
+
+class _Parser:
+    """Reads tokens from left to right, with one token of lookahead; operators by precedence climbing."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        if len(text) > MAX_LENGTH:
+            self.refuse(f"The expression has {len(text)} characters; {MAX_LENGTH} are the most", 0)
+        self.tokens = list(self.tokenize())
+        self.at = 0
+        self.depth = 0
+        self.graph = _Graph()
+
+    def refuse(self, problem: str, start: int) -> NoReturn:
+        line = self.text.count("\n", 0, start) + 1
+        begin = self.text.rfind("\n", 0, start) + 1
+        column = start - begin + 1
+        shown = self.text[max(begin, start - 60) : start + 20].split("\n")[0]
+        caret = " " * (start - max(begin, start - 60)) + "^"
+        msg = f"{problem}, at line {line}, column {column}.\n    {shown}\n    {caret}"
+        raise ExpressionError(msg, line=str(line), column=str(column))
+
+    def tokenize(self) -> Iterator[_Token]:
+        position, nesting = 0, 0
+        while position < len(self.text):
+            match = _TOKEN.match(self.text, position)
+            if match is None:
+                self.refuse(f"{quoted(self.text[position])} has no meaning in an expression", position)
+            kind, text = str(match.lastgroup), match[0]
+            nesting += (text in ("(", "[")) - (text in (")", "]"))
+            # Inside parentheses a newline is white space, as in Python.
+            if kind != "space" and not (text == "\n" and nesting > 0):
+                yield _Token(kind, text, position)
+            position = match.end()
+        yield _Token("end", "", len(self.text))
+
+    # Tokens
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[self.at]
+
+    def advance(self) -> _Token:
+        token = self.token
+        self.at += 1
+        return token
+
+    def found(self, symbol: str) -> bool:
+        if self.token.kind == "symbol" and self.token.text == symbol:
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, symbol: str, where: str) -> None:
+        if not self.found(symbol):
+            self.refuse(f"Expected {symbol!r} {where}, got {self.said(self.token)}", self.token.start)
+
+    @staticmethod
+    def said(token: _Token) -> str:
+        return quoted(token.text) if token.text.strip() else "the end"
+
+    # Statements
+
+    def parse(self) -> GraphDocument:
+        bare: list[tuple[int, _Value]] = []
+        while self.at < len(self.tokens):
+            if self.token.kind == "end":
+                self.advance()
+                continue
+            start = self.token.start
+            if self.token.kind == "name" and self.tokens[self.at + 1].text == "=":
+                self.assignment()
+            else:
+                bare.append((start, self.expression()))
+            if self.token.kind != "end":
+                self.refuse(f"Expected an operator or the end of the statement, got {self.said(self.token)}", self.token.start)
+        self.name_bare(bare)
+        if not self.graph.assigned:
+            self.refuse("There is no expression", 0)
+        return self.graph.document()
+
+    def assignment(self) -> None:
+        target = self.advance()
+        self.advance()
+        self.check_name(target)
+        if target.text in self.graph.assigned:
+            self.refuse(f"{target.text!r} is assigned twice; give the second value another name", target.start)
+        value = self.expression()
+        if target.text in self.graph.inputs:
+            self.refuse(f"{target.text!r} is used before it is assigned; assign it first", target.start)
+        self.assign(target.text, value)
+
+    def assign(self, name: str, value: _Value) -> None:
+        if isinstance(value, _Call) and value.name is None:
+            value.name = name
+        self.graph.assigned[name] = value
+
+    def name_bare(self, bare: list[tuple[int, _Value]]) -> None:
+        if not bare:
+            return
+        start, value = bare[0]
+        if len(bare) > 1 or "f" in self.graph.inputs or "f" in self.graph.assigned:
+            self.refuse("An expression without a name; write 'name = ...'", bare[-1][0])
+        self.assign("f", value)
+
+    def check_name(self, token: _Token) -> None:
+        if keyword.iskeyword(token.text):
+            self.refuse(f"{token.text!r} is a word of Python and no name here", token.start)
+        if "." in token.text or len(token.text) > 128:
+            self.refuse(f"{quoted(token.text)} cannot name a value; use letters, digits and '_'", token.start)
+
+    # Expressions
+
+    def nested(self, parse: Callable[[], Any]) -> Any:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.refuse(f"Nested deeper than {MAX_DEPTH}; give parts names of their own", self.token.start)
+        result = parse()
+        self.depth -= 1
+        return result
+
+    def expression(self, least: int = 0) -> _Value:
+        """Read operators of precedence `least` or more, and what stands between them."""
+        left = self.signed()
+        while self.token.kind == "symbol" and self.token.text in _BINARY:
+            operator = self.token
+            precedence, gate = _BINARY[operator.text]
+            if precedence < least:
+                break
+            self.advance()
+            if operator.text == "**":
+                right = self.nested(lambda: self.expression(_SIGN))
+            else:
+                right = self.expression(precedence + 1)
+            left = self.combine(operator, gate, left, right)
+            if precedence == _COMPARISON and self.token.text in _BINARY and _BINARY[self.token.text][0] == _COMPARISON:
+                self.refuse("Comparisons cannot be chained; compare twice", self.token.start)
+        return left
+
+    def signed(self) -> _Value:
+        sign = self.token
+        if self.found("-"):
+            value = self.nested(lambda: self.expression(_SIGN))
+            return -value if isinstance(value, int | float) else self.graph.call("negative", [value])
+        if self.found("+"):
+            return self.nested(lambda: self.expression(_SIGN))
+        value = self.primary()
+        while self.token.text == "[" and self.token.kind == "symbol":
+            value = self.index(value, sign)
+        return value
+
+    def combine(self, operator: _Token, gate: str, left: _Value, right: _Value) -> _Value:
+        if isinstance(left, int | float) and isinstance(right, int | float):
+            folded = _folded(operator.text, left, right)
+            if folded is not None:
+                return folded
+        return self.graph.call(gate, [left, right])
+
+    def primary(self) -> _Value:
+        token = self.advance()
+        if token.kind == "number":
+            return self.number(token)
+        if token.kind == "name":
+            if self.found("("):
+                return self.nested(lambda: self.gate_call(token))
+            self.check_name(token)
+            return self.graph.look_up(token.text)
+        if token.text == "(":
+            value: _Value = self.nested(self.expression)
+            self.expect(")", "to close the parenthesis")
+            return value
+        self.at -= 1
+        self.refuse(f"Expected a value, got {self.said(token)}", token.start)
+
+    def number(self, token: _Token) -> int | float:
+        if not token.text.isdigit():
+            return float(token.text)
+        if len(token.text) > 19 or int(token.text) >= 2**63:
+            self.refuse("The integer does not fit 64 bits; write it as a float", token.start)
+        return int(token.text)
+
+    def gate_call(self, gate: _Token) -> _Value:
+        if keyword.iskeyword(gate.text) or len(gate.text) > 128:
+            self.refuse(f"{quoted(gate.text)} is no gate", gate.start)
+        operands: list[_Value] = []
+        attributes: dict[str, Any] = {}
+        while not self.found(")"):
+            if self.token.kind == "name" and self.tokens[self.at + 1].text == "=":
+                name = self.advance()
+                self.advance()
+                if name.text in attributes or "." in name.text:
+                    self.refuse(f"Attribute {quoted(name.text)} cannot stand here, or stands here twice", name.start)
+                attributes[name.text] = self.attribute(0)
+            elif attributes:
+                self.refuse("An operand after an attribute; operands come first", self.token.start)
+            else:
+                operands.append(self.expression())
+            if not self.found(","):
+                self.expect(")", f"to close the call of {gate.text!r}")
+                break
+        if not operands:
+            self.refuse(f"{gate.text!r} is called without operands", gate.start)
+        if gate.text in ("max", "min") and len(operands) > 1 and not attributes:
+            return self.pairwise(f"{gate.text}imum", operands)
+        return self.graph.call(gate.text, operands, attributes)
+
+    def pairwise(self, gate: str, operands: list[_Value]) -> _Value:
+        value = operands[0]
+        for operand in operands[1:]:
+            value = self.graph.call(gate, [value, operand])
+        return value
+
+    # What is written out: attributes and indices
+
+    def attribute(self, depth: int) -> Any:
+        token = self.advance()
+        if token.text in ("(", "["):
+            if depth == 2:
+                self.refuse("Lists in an attribute nest at most two deep", token.start)
+            return self.listed({"(": ")", "[": "]"}[token.text], depth + 1)
+        if token.kind == "string":
+            return token.text[1:-1]
+        if token.text in ("True", "False", "None"):
+            return {"True": True, "False": False, "None": None}[token.text]
+        if token.text == "-" and self.token.kind == "number":
+            return -self.number(self.advance())
+        if token.kind == "number":
+            return self.number(token)
+        self.refuse("An attribute is a number, a string, True, False, None or a list of them", token.start)
+
+    def listed(self, close: str, depth: int) -> tuple[Any, ...]:
+        items: list[Any] = []
+        while not self.found(close):
+            items.append(self.attribute(depth))
+            if not self.found(","):
+                self.expect(close, "to close the list")
+                break
+        return tuple(items)
+
+    def index(self, value: _Value, start: _Token) -> _Value:
+        self.expect("[", "before an index")
+        if isinstance(value, int | float):
+            self.refuse("A number has no index", start.start)
+        items: list[Any] = []
+        while not self.found("]"):
+            items.append(self.index_item())
+            if not self.found(","):
+                self.expect("]", "to close the index")
+                break
+        if not items:
+            self.refuse("The index is empty", self.token.start)
+        return self.graph.call("getitem", [value], {"index": tuple(items)})
+
+    def index_item(self) -> Any:
+        if self.found("..."):
+            return "..."
+        if self.token.text == "None":
+            self.advance()
+            return None
+        parts = [self.bound()]
+        while self.found(":"):
+            parts.append(self.bound())
+        if len(parts) == 1 and parts[0] is not None:
+            return parts[0]
+        if not 2 <= len(parts) <= 3:
+            self.refuse("Expected an index or a slice 'start:stop:step'", self.token.start)
+        return (*parts, None)[:3]
+
+    def bound(self) -> int | None:
+        negative = self.found("-")
+        if self.token.kind == "number" and self.token.text.isdigit():
+            value = int(self.number(self.advance()))
+            return -value if negative else value
+        if negative or self.token.text not in (":", ",", "]"):
+            self.refuse("An index is written in integers; pick by an array with take(x, indices)", self.token.start)
+        return None
+
+
+def _folded(operator: str, left: float, right: float) -> int | float | None:
+    """Compute `left operator right` of two literals as Python does, so that the result stays a weak literal.
+
+    None where Python would raise, give a complex number, or an integer beyond 64 bits: then a gate computes it.
+    """
+    if operator not in ("+", "-", "*", "/", "**"):
+        return None
+    if operator == "**" and isinstance(left, int) and isinstance(right, int) and abs(right) > 64 and abs(left) > 1:
+        return None
+    try:
+        result = {
+            "+": lambda: left + right,
+            "-": lambda: left - right,
+            "*": lambda: left * right,
+            "/": lambda: left / right,
+            "**": lambda: left**right,
+        }[operator]()
+    except ArithmeticError:
+        return None
+    if isinstance(result, complex) or (isinstance(result, int) and abs(result) >= 2**63) or not math.isfinite(result):
+        return None
+    return result

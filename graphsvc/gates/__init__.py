@@ -1,0 +1,1 @@
+"""The gates that graphsvc brings: rules only, one module a family, each module a plugin like anybody's."""

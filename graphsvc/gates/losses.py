@@ -1,0 +1,153 @@
+"""Loss gates: how far scores are from what they should be."""
+
+from collections.abc import Iterable
+from math import prod
+from typing import Annotated, ClassVar
+from typing import Literal as OneOf
+
+import numpy as np
+from pydantic import Field, FiniteFloat
+
+from graphsvc.arrays import Array, ArraySpec, divided, reduce_mean, reduce_sum
+from graphsvc.errors import DtypeError, GateDataError, ShapeError
+from graphsvc.gate import Example, Gate
+from graphsvc.hookspecs import PluginContext, hookimpl
+
+graphsvc_api_version = 1
+
+
+class _Loss(Gate):
+    """Base of the losses: one number for each sample, and how they are put together."""
+
+    reduction: Annotated[
+        OneOf["mean", "sum", "none"],
+        Field(description="Whether the losses of the samples are averaged, summed, or given one by one."),
+    ] = "mean"
+
+    def _reduced(self, losses: Array) -> Array:
+        if self.reduction == "none":
+            return losses
+        return reduce_sum(losses) if self.reduction == "sum" else reduce_mean(losses)
+
+    def _reduced_spec(self, samples: tuple[int, ...], scores: ArraySpec) -> ArraySpec:
+        if scores.dtype.kind != "f":
+            msg = f"The operand must be floating point, got {scores.dtype}. Convert it with the gate 'cast'."
+            raise DtypeError(msg)
+        return ArraySpec(samples if self.reduction == "none" else (), scores.dtype)
+
+    def _shared(self, dz: Array, samples: tuple[int, ...]) -> Array:
+        """Return the gradient of each sample's loss. Shape `samples`."""
+        if self.reduction == "mean":
+            dz = divided(dz, prod(samples))
+        return np.broadcast_to(dz, samples)
+
+
+class MeanSquaredError(_Loss):
+    """Squared difference, averaged over all elements: ``z = mean((x - target)**2)``. The shapes must be equal."""
+
+    name: ClassVar[str] = "mean_squared_error"
+    saves: ClassVar[tuple[str, ...]] = ("difference",)
+
+    def infer(self, x: ArraySpec, target: ArraySpec) -> ArraySpec:
+        if x.shape != target.shape:
+            msg = f"Operand and target must have one shape, got {x.shape} and {target.shape}. Reshape one of them."
+            raise ShapeError(msg)
+        return self._reduced_spec(x.shape, ArraySpec(x.shape, np.result_type(x.dtype, target.dtype)))
+
+    def forward(self, x: Array, target: Array) -> tuple[Array, Array]:
+        difference = np.subtract(x, target)
+        return self._reduced(np.asarray(difference * difference)), difference
+
+    def backward_x(self, dz: Array, difference: Array) -> Array:
+        return self._shared(dz, difference.shape) * (2 * difference)
+
+    def backward_target(self, dz: Array, difference: Array) -> Array:
+        return self._shared(dz, difference.shape) * (-2 * difference)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        random = np.random.default_rng(1)
+        for reduction in ("mean", "sum", "none"):
+            yield Example(cls(reduction=reduction), random.normal(size=(4, 3)), random.normal(size=(4, 3)))
+
+
+class _Classification(_Loss):
+    """Base of the losses of scores of shape ``(..., classes)`` against integer labels of shape ``(...)``."""
+
+    integers: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def infer(self, scores: ArraySpec, labels: ArraySpec) -> ArraySpec:
+        if scores.ndim == 0 or scores.shape[:-1] != labels.shape or scores.shape[-1] == 0:
+            msg = f"Scores and labels must have shapes (..., classes) and (...), got {scores.shape} and {labels.shape}."
+            raise ShapeError(f"{msg} Give one label for each row of scores.")
+        return self._reduced_spec(labels.shape, scores)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        random = np.random.default_rng(1)
+        for reduction in ("mean", "sum", "none"):
+            yield Example(cls(reduction=reduction), random.normal(size=(4, 3)), np.array([0, 2, 1, 1]))
+        yield Example(cls(), random.normal(size=(3,)), np.array(2))
+
+
+def _is_label(labels: Array, classes: int) -> Array:
+    """Return whether a class is the right one. Shape ``(..., classes)``.
+
+    Raises:
+        GateDataError: A label is no class.
+    """
+    outside = (labels < 0) | (labels >= classes)
+    if np.any(outside):
+        first = labels.flat[int(np.argmax(outside))]
+        msg = f"Label {first} is out of range for {classes} classes. Labels run from 0 to {classes - 1}."
+        raise GateDataError(msg)
+    return np.equal(labels[..., np.newaxis], np.arange(classes))
+
+
+class SoftmaxCrossEntropy(_Classification):
+    """Cross-entropy of the softmax of scores: ``z = log(sum(exp(s))) - s[label]`` for each row ``s``, averaged."""
+
+    name: ClassVar[str] = "softmax_cross_entropy"
+    saves: ClassVar[tuple[str, ...]] = ("probabilities", "is_label")
+
+    def forward(self, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
+        is_label = _is_label(labels, scores.shape[-1])
+        shifted = scores - np.max(scores, axis=-1, keepdims=True)
+        e = np.exp(shifted)
+        total = reduce_sum(e, -1, keepdims=True)
+        right = reduce_sum(np.where(is_label, shifted, 0), -1)
+        return self._reduced(np.log(total[..., 0]) - right), e / total, is_label
+
+    def backward_scores(self, dz: Array, probabilities: Array, is_label: Array) -> Array:
+        return self._shared(dz, is_label.shape[:-1])[..., np.newaxis] * np.subtract(
+            probabilities, is_label, dtype=probabilities.dtype
+        )
+
+
+class SvmHinge(_Classification):
+    """Multi-class hinge loss: ``z = sum over wrong classes of max(0, s[j] - s[label] + margin)``, averaged.
+
+    The derivative where a class stands exactly at the margin is 0.
+    """
+
+    name: ClassVar[str] = "svm_hinge"
+    saves: ClassVar[tuple[str, ...]] = ("violates", "is_label")
+
+    margin: Annotated[FiniteFloat, Field(description="By how much the right class must lead.")] = 1.0
+
+    def forward(self, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
+        is_label = _is_label(labels, scores.shape[-1])
+        right = reduce_sum(np.where(is_label, scores, 0), -1, keepdims=True)
+        excess = np.where(is_label, 0, scores - right + self.margin)
+        return self._reduced(reduce_sum(np.maximum(excess, 0), -1)), ~(excess <= 0), is_label
+
+    def backward_scores(self, dz: Array, violates: Array, is_label: Array) -> Array:
+        count = np.sum(violates, axis=-1, keepdims=True, dtype=dz.dtype)
+        dz = self._shared(dz, is_label.shape[:-1])[..., np.newaxis]
+        return np.where(is_label, -count * dz, np.where(violates, dz, 0))
+
+
+@hookimpl
+def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
+    """Provide the gates of this module."""
+    return [MeanSquaredError, SoftmaxCrossEntropy, SvmHinge]

@@ -1,0 +1,216 @@
+"""Plugins: finding them, importing them so that one cannot harm another, and saying what became of each.
+
+pluggy's own entry-point loader stops at the first plugin that raises, lets one of two plugins of one name win silently,
+and passes over a misspelt hook. Here each plugin gets a manager of its own; whatever it does wrong is its state, with the
+cause.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Final
+
+import pluggy
+
+from graphsvc.errors import GraphsvcError, PluginError
+from graphsvc.gate import Gate
+from graphsvc.hookspecs import API_VERSION, PROJECT, PluginContext, PluginHooks
+
+__all__ = ["BUILT_IN", "PluginReport", "PluginState", "find_plugins", "gates_of", "import_plugin", "probe_plugin"]
+
+BUILT_IN: Final = (
+    "graphsvc.gates.activations",
+    "graphsvc.gates.arithmetic",
+    "graphsvc.gates.comparison",
+    "graphsvc.gates.indexing",
+    "graphsvc.gates.losses",
+    "graphsvc.gates.products",
+    "graphsvc.gates.reductions",
+    "graphsvc.gates.shapes",
+)
+"""The modules of graphsvc's own gates. They come in through the same hook; their namespace is empty."""
+
+
+class PluginState(StrEnum):
+    """What became of a plugin."""
+
+    FOUND = "found"
+    LOADED = "loaded"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+    TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginReport:
+    """A plugin, and what became of it.
+
+    Attributes:
+        namespace: Name of its entry point.
+        distribution: The package that brings it, empty if unknown.
+        version: Version of that package.
+        target: The module that the entry point names.
+        state: What became of it.
+        cause: Why it cannot be used; empty if it can.
+        gates: Names of its gates, without namespace; empty before it is loaded.
+    """
+
+    namespace: str
+    distribution: str
+    version: str
+    target: str
+    state: PluginState = PluginState.FOUND
+    cause: str = ""
+    gates: tuple[str, ...] = ()
+
+    def refused(self, state: PluginState, cause: str) -> "PluginReport":
+        """Return the report of a plugin that cannot be used."""
+        return replace(self, state=state, cause=cause, gates=())
+
+
+def find_plugins() -> dict[str, PluginReport]:
+    """Return every installed plugin by namespace, importing none. Two of one namespace are both refused."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=PROJECT):
+        found.setdefault(point.name, []).append(point)
+    return {namespace: _report(points) for namespace, points in sorted(found.items())}
+
+
+def _report(points: list[EntryPoint]) -> PluginReport:
+    # One distribution that is on the path twice is no conflict: Python imports the first.
+    providers = {(_distribution(point), point.value): point for point in reversed(points)}
+    first = points[0]
+    version = first.dist.version if first.dist else ""
+    report = PluginReport(first.name, _distribution(first), version, first.value)
+    if len(providers) > 1:
+        names = " and ".join(sorted(f"{name or 'an unnamed package'} ({value})" for name, value in providers))
+        cause = f"{names} claim the namespace {first.name!r}. Uninstall all but one of them."
+        return report.refused(PluginState.CONFLICT, cause)
+    if not first.name.isidentifier() or not first.name.isascii():
+        cause = f"The namespace {first.name!r} is no name. Rename the entry point to letters, digits and '_'."
+        return report.refused(PluginState.FAILED, cause)
+    return report
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else ""
+
+
+def import_plugin(report: PluginReport) -> dict[str, type[Gate]]:
+    """Import a plugin and ask it for its gates.
+
+    Returns:
+        Its gates by their own names, without namespace.
+
+    Raises:
+        PluginError: It cannot be used; the message says why. Nothing that it raised escapes otherwise.
+    """
+    if report.state is PluginState.CONFLICT:
+        raise PluginError(report.cause, plugin=report.namespace)
+    who = f"Plugin {report.namespace!r} ({report.distribution or report.target} {report.version})"
+    try:
+        return gates_of(importlib.import_module(report.target), report.namespace)
+    except KeyboardInterrupt:
+        raise
+    except GraphsvcError as error:
+        msg = f"{who}: {error}"
+        raise PluginError(msg, plugin=report.namespace) from error
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+        msg = f"{who} cannot be imported: {type(error).__name__}: {error}"
+        raise PluginError(msg, plugin=report.namespace) from error
+
+
+def gates_of(module: ModuleType, namespace: str) -> dict[str, type[Gate]]:
+    """Return the gates that a plugin module provides.
+
+    Raises:
+        PluginError: It states no version of the API or another one, has a hook that does not exist, or provides
+            something else than gates of different names.
+    """
+    stated = getattr(module, "graphsvc_api_version", None)
+    if stated != API_VERSION:
+        msg = f"it states graphsvc_api_version = {stated!r}, and this graphsvc has {API_VERSION}. Install a matching one."
+        raise PluginError(msg, plugin=namespace)
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(PluginHooks)
+    manager.register(module, name=namespace or module.__name__)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        msg = f"it implements a hook that does not exist ({error}). The hook is graphsvc_gates(context)."
+        raise PluginError(msg, plugin=namespace) from error
+    results = manager.hook.graphsvc_gates(context=PluginContext(namespace))
+    if not results:
+        msg = "it implements no hook. Define graphsvc_gates(context) under @graphsvc.hookimpl."
+        raise PluginError(msg, plugin=namespace)
+    return _by_name(results[0], namespace)
+
+
+def _by_name(classes: Iterable[object], namespace: str) -> dict[str, type[Gate]]:
+    gates: dict[str, type[Gate]] = {}
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, Gate) and hasattr(cls, "signature")):
+            msg = f"graphsvc_gates gave {cls!r}, which is no gate class with a name. Give classes, not objects."
+            raise PluginError(msg, plugin=namespace)
+        if cls.name in gates:
+            msg = f"two of its gates are named {cls.name!r}: {gates[cls.name].__name__} and {cls.__name__}. Rename one."
+            raise PluginError(msg, plugin=namespace)
+        gates[cls.name] = cls
+    return gates
+
+
+# Probing ------------------------------------------------------------------------------------------------------------
+
+
+def probe_plugin(report: PluginReport, seconds: float = 20.0) -> PluginReport:
+    """Import a plugin in a child process, so that one that exits, crashes or hangs harms nobody.
+
+    Args:
+        report: The plugin as `find_plugins` reports it.
+        seconds: How long the import may take.
+
+    Returns:
+        The report with its state after the import.
+    """
+    if report.state is PluginState.CONFLICT:
+        return report
+    # The child finds modules where this process does, also those that a script or a test put on its path.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", __name__, report.namespace]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=seconds, env=environment, check=False)  # noqa: S603 - our own module
+    except subprocess.TimeoutExpired:
+        cause = f"Its import took more than {seconds:g} s. Do no work when the module is imported."
+        return report.refused(PluginState.TIMED_OUT, cause)
+    if child.returncode or not child.stdout:
+        return report.refused(PluginState.FAILED, f"Its import ended the process, with code {child.returncode}.")
+    answer: Mapping[str, object] = json.loads(child.stdout)
+    return PluginReport(**{**asdict(report), **answer, "state": PluginState(str(answer["state"]))})
+
+
+def _answer_probe(namespace: str) -> None:
+    """Import a plugin in this process, the child, and write what became of it."""
+    # What the plugin prints goes to stderr: stdout is for the answer.
+    answer_to = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    report = find_plugins()[namespace]
+    try:
+        gates = sorted(import_plugin(report))
+        answer = {"state": PluginState.LOADED, "cause": "", "gates": gates}
+    except PluginError as error:
+        answer = {"state": PluginState.FAILED, "cause": str(error), "gates": []}
+    with os.fdopen(answer_to, "w") as stream:
+        json.dump(answer, stream)
+    # A plugin's threads and exit handlers have no say any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _answer_probe(sys.argv[1])

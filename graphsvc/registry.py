@@ -29,6 +29,10 @@ class Registry:
         self._loaded: dict[str, dict[str, type[Gate]]] = {}
         self._failures: dict[str, PluginError] = {}
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Modules and locks stay behind; another process has its own.
+        return (default_registry, ()) if self is default_registry() else (Registry, (self._allowed,))
+
     @functools.cached_property
     def plugins(self) -> Mapping[str, PluginReport]:
         """The plugins that may be imported, by namespace."""

@@ -1,0 +1,84 @@
+"""Backpropagation: the two loops of the lecture.
+
+`forward` runs the gates in topological order and keeps what the backward pass will ask for. `backward` runs them in the
+reversed order: each gate turns the gradients arriving at its outputs into gradients of its operands (the chain rule), and
+where a value went to several gates, the gradients that come back from them add up.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from graphsvc.arrays import Array, Literal
+from graphsvc.calls import Record, call_backward, call_forward, freeze, with_literals
+from graphsvc.plan import Step
+
+__all__ = ["backward", "forward"]
+
+
+def forward(
+    steps: Sequence[Step], values: dict[str, Array | Literal], between: Callable[[], None] | None = None
+) -> dict[str, Record]:
+    """Run the gates in topological order.
+
+    Args:
+        steps: The gates, in topological order.
+        values: Inputs and constants by name. The outputs of the gates are added; what nobody needs is dropped.
+        between: Called before every gate; what it raises stops the run.
+
+    Returns:
+        For each gate that the backward pass will visit, what it kept.
+    """
+    records = {}
+    for step in steps:
+        if between:
+            between()
+        operands = with_literals(step.node, [values[operand] for operand in step.node.operands])
+        outputs, record = call_forward(step, operands)
+        values.update(zip(step.node.results, outputs, strict=True))
+        if record:
+            records[step.node.name] = record
+        for reference in step.frees:
+            del values[reference]
+    return records
+
+
+def backward(
+    steps: Sequence[Step],
+    records: dict[str, Record],
+    gradients: dict[str, Array],
+    between: Callable[[], None] | None = None,
+) -> None:
+    """Run the gates in the reversed order.
+
+    Args:
+        steps: The gates, in topological order.
+        records: What `forward` kept; each record is dropped once it is used.
+        gradients: The gradients arriving at outputs of the graph. In the end it holds those of the inputs.
+        between: Called before every gate; what it raises stops the run.
+    """
+    sums: set[str] = set()
+    for step in reversed(steps):
+        if not step.rules:
+            continue
+        if between:
+            between()
+        arriving = [gradients.pop(result, None) for result in step.node.results]
+        record = records.pop(step.node.name)
+        if all(gradient is None for gradient in arriving):
+            continue
+        for gradient in arriving:
+            freeze(gradient)
+        for operand, gradient in call_backward(step, record, arriving):
+            _accumulate(gradients, sums, operand, gradient)
+
+
+def _accumulate(gradients: dict[str, Array], sums: set[str], reference: str, gradient: Array) -> None:
+    """Add a contribution. The first is borrowed, the second makes a sum of our own, later ones are added in place."""
+    if reference not in gradients:
+        gradients[reference] = gradient
+    elif reference not in sums:
+        gradients[reference] = np.asarray(np.add(gradients[reference], gradient))
+        sums.add(reference)
+    else:
+        np.add(gradients[reference], gradient, out=gradients[reference])

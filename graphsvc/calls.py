@@ -1,0 +1,231 @@
+"""Calling a gate: handing it what it asks for, and checking all that it gives back."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphsvc.arrays import DTYPES, Array, Literal, is_differentiable, sum_to_shape
+from graphsvc.errors import (
+    GateContractError,
+    GateDataError,
+    GateError,
+    GateNotDifferentiableError,
+    NotDifferentiableError,
+)
+from graphsvc.gate import Elementwise
+from graphsvc.plan import BoundNode, Step, described, literal_array
+from graphsvc.signature import Parameter, Source
+
+__all__ = ["Record", "call_backward", "call_forward", "freeze", "with_literals"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What of a gate's forward pass lives until its backward pass: what its backward asks for, and nothing else."""
+
+    operands: tuple[Array | None, ...]
+    operand_shapes: tuple[tuple[int, ...], ...]
+    operand_dtypes: tuple[np.dtype[Any], ...]
+    outputs: tuple[Array | None, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    output_dtypes: tuple[np.dtype[Any], ...]
+    saved: tuple[object, ...]
+
+
+def with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Array]:
+    """Return the operands with Python literals turned into arrays of the dtypes that they meet."""
+    if not any(_is_literal(operand) for operand in operands):
+        return operands  # type: ignore[return-value]
+    signature = node.gate.signature
+    strong = [
+        operand.dtype  # type: ignore[union-attr]
+        for position, operand in enumerate(operands)
+        if not _is_literal(operand) and signature.index(position) not in signature.integers
+    ]
+    return [
+        literal_array(node, position, operand, strong) if _is_literal(operand) else operand  # type: ignore[arg-type,misc]
+        for position, operand in enumerate(operands)
+    ]
+
+
+def _is_literal(operand: Array | Literal) -> bool:
+    # np.float64 is a float by inheritance, and no literal.
+    return type(operand) in (int, float)
+
+
+def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Call a method of a gate. Whatever it raises becomes an error that names the node."""
+    try:
+        return function(node.gate, *arguments, **keywords)
+    except (GateDataError, GateContractError) as error:
+        raise error.at(node.name, node.gate_name) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything, SystemExit too
+        msg = f"{method} failed: {described(error)}"
+        raise GateError(msg).at(node.name, node.gate_name) from error
+
+
+# Forward ------------------------------------------------------------------------------------------------------------
+
+
+def call_forward(step: Step, operands: Sequence[Array]) -> tuple[tuple[Array, ...], Record | None]:
+    """Run a gate forward.
+
+    Returns:
+        Its outputs, read-only, and what its backward will need; None if no gradient of it is wanted.
+
+    Raises:
+        GateDataError: The gate refuses the data.
+        GateContractError: It returned something else than its outputs and saves.
+        GateError: It failed otherwise.
+    """
+    node, signature = step.node, step.node.gate.signature
+    returned = _invoke(node, "forward", signature.forward, *operands)
+    count = len(signature.outputs) + len(signature.saves)
+    if count == 1:
+        returned = (returned,)
+    elif not isinstance(returned, tuple | list) or len(returned) != count:
+        names = ", ".join((*signature.outputs, *signature.saves))
+        got = f"{len(returned)} things" if isinstance(returned, tuple | list) else type(returned).__name__
+        _break_contract(node, f"forward must return {names}, got {got}")
+    outputs = tuple(returned[: len(signature.outputs)])
+    saved = tuple(returned[len(signature.outputs) :])
+    for output, name, spec in zip(outputs, signature.outputs, step.specs, strict=True):
+        _check_array(node, f"forward returned for output {name!r}", output)
+        if spec is not None and (output.shape != spec.shape or output.dtype != spec.dtype):
+            got = f"{output.dtype}{list(output.shape)}"
+            _break_contract(node, f"forward returned {got} for output {name!r}, but infer said {spec}")
+    for array in (*outputs, *saved):
+        freeze(array)
+    return outputs, _record(step, operands, outputs, saved) if step.rules else None
+
+
+def _record(step: Step, operands: Sequence[Array], outputs: Sequence[Array], saved: tuple[object, ...]) -> Record:
+    return Record(
+        operands=tuple(o if i in step.kept_operands else None for i, o in enumerate(operands)),
+        operand_shapes=tuple(o.shape for o in operands),
+        operand_dtypes=tuple(o.dtype for o in operands),
+        outputs=tuple(o if i in step.kept_outputs else None for i, o in enumerate(outputs)),
+        output_shapes=tuple(o.shape for o in outputs),
+        output_dtypes=tuple(o.dtype for o in outputs),
+        saved=saved,
+    )
+
+
+def freeze(value: object) -> None:
+    """Make an array of our own read-only; anything else passes."""
+    if isinstance(value, np.ndarray) and value.flags.writeable:
+        value.flags.writeable = False
+
+
+def _check_array(node: BoundNode, what: str, value: object) -> None:
+    if type(value) is not np.ndarray and not isinstance(value, np.generic):
+        _break_contract(node, f"{what} a {type(value).__name__}, not a NumPy array")
+    if value.dtype.name not in DTYPES:  # type: ignore[union-attr]
+        _break_contract(node, f"{what} an array of dtype {value.dtype}")  # type: ignore[union-attr]
+
+
+def _break_contract(node: BoundNode, problem: str) -> None:
+    msg = f"{problem}. Its author must mend it."
+    raise GateContractError(msg).at(node.name, node.gate_name)
+
+
+# Backward -----------------------------------------------------------------------------------------------------------
+
+
+def call_backward(step: Step, record: Record, arriving: Sequence[Array | None]) -> Iterator[tuple[str, Array]]:
+    """Run a gate backward.
+
+    Args:
+        step: The gate, and which of its operands want a gradient.
+        record: What its forward pass kept.
+        arriving: The gradient at each output; None where none arrives.
+
+    Yields:
+        A reference to each wanted operand with its gradient, of the operand's shape and dtype, read-only.
+
+    Raises:
+        GateContractError: The gate returned something else than these gradients.
+        GateNotDifferentiableError: It gave None for a wanted one.
+        GateError: It failed otherwise.
+    """
+    node, signature = step.node, step.node.gate.signature
+    for rule, index in step.rules:
+        method = "backward" if index is None else f"backward_{signature.operands[index]}"
+        keywords = {p.name: _argument(p, step, record, arriving) for p in rule.parameters}
+        returned = _invoke(node, method, rule.call, **keywords)
+        positions = [p for p in range(len(node.operands)) if index is None or signature.index(p) == index]
+        for position, gradient in zip(positions, _listed(step, method, index, returned, len(positions)), strict=True):
+            if step.wanted[position] and _takes_gradient(node, record, position):
+                yield node.operands[position], _checked(step, record, method, position, gradient)
+
+
+def _argument(parameter: Parameter, step: Step, record: Record, arriving: Sequence[Array | None]) -> Any:
+    """Return what a parameter of a backward stands for."""
+    signature, index = step.node.gate.signature, parameter.index
+    several = signature.variadic and index == len(signature.operands) - 1
+    match parameter.source:
+        case Source.OUTPUT_GRADIENT:
+            gradient = arriving[index]
+            if gradient is None and not parameter.optional:
+                return np.zeros(record.output_shapes[index], record.output_dtypes[index])
+            return gradient
+        case Source.OPERAND:
+            return record.operands[index:] if several else record.operands[index]
+        case Source.OPERAND_SHAPE:
+            return record.operand_shapes[index:] if several else record.operand_shapes[index]
+        case Source.OUTPUT:
+            return record.outputs[index]
+        case Source.SAVED:
+            return record.saved[index]
+
+
+def _listed(step: Step, method: str, index: int | None, returned: object, count: int) -> Sequence[object]:
+    """Return what a backward returned as one gradient for each operand that it speaks for."""
+    variadic = step.node.gate.signature.variadic
+    single = count == 1 if index is None else not (variadic and index == len(step.node.gate.signature.operands) - 1)
+    if single and not isinstance(returned, tuple | list):
+        return (returned,)
+    if not isinstance(returned, tuple | list):
+        _break_contract(step.node, f"{method} must return {count} gradients, got a {type(returned).__name__}")
+    listed: Sequence[object] = returned  # type: ignore[assignment]
+    if len(listed) != count:
+        _break_contract(step.node, f"{method} must return {count} gradients, one for each operand, got {len(listed)}")
+    return listed
+
+
+def _takes_gradient(node: BoundNode, record: Record, position: int) -> bool:
+    """Tell whether an operand has a gradient, now that its dtype is known for certain."""
+    dtype = record.operand_dtypes[position]
+    if dtype.kind == "c":
+        msg = f"Operand {position} is {dtype}, and gradients through complex values are not computed."
+        raise NotDifferentiableError(msg).at(node.name, node.gate_name)
+    return is_differentiable(dtype)
+
+
+def _checked(step: Step, record: Record, method: str, position: int, gradient: Any) -> Array:
+    """Check one gradient and return it in the shape and dtype of its operand."""
+    node = step.node
+    shape, dtype = record.operand_shapes[position], record.operand_dtypes[position]
+    if gradient is None:
+        msg = f"{method} gives no gradient for operand {position}. Ask for other gradients with wrt."
+        raise GateNotDifferentiableError(msg).at(node.name, node.gate_name)
+    _check_array(node, f"{method} returned for operand {position}", gradient)
+    if not is_differentiable(gradient.dtype):
+        _break_contract(node, f"{method} returned a gradient of dtype {gradient.dtype} for operand {position}")
+    freeze(gradient)
+    if isinstance(node.gate, Elementwise) and gradient.shape in record.output_shapes:
+        gradient = sum_to_shape(gradient, shape)
+    if gradient.shape != shape:
+        _break_contract(
+            node, f"{method} returned a gradient of shape {gradient.shape} for operand {position} of shape {shape}"
+        )
+    if gradient.dtype != dtype:
+        gradient = gradient.astype(dtype)
+    freeze(gradient)
+    return gradient  # type: ignore[no-any-return]
+
+

@@ -1,0 +1,581 @@
+"""ComputationalGraph: a graph of gates as plain data, built and run."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import networkx as nx
+import numpy as np
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from graphsvc import backprop
+from graphsvc.arrays import DTYPES, Array, ArraySpec, Literal, as_array, owned, read_only, spec_of
+from graphsvc.calls import Record
+from graphsvc.document import GraphDocument, InputEntry, check_name, digest_of, document_from_json, document_to_json
+from graphsvc.errors import (
+    ArityError,
+    AttributeValueError,
+    DtypeError,
+    GraphError,
+    MissingEvaluationError,
+    NotAGraphError,
+    PluginError,
+    ShapeError,
+    UnknownGateError,
+    UnknownReferenceError,
+    quoted,
+)
+from graphsvc.evaluation import Evaluation, InputGradients, independent
+from graphsvc.expression import document_from_expression
+from graphsvc.gate import Gate
+from graphsvc.node import Node
+from graphsvc.plaindata import attribute_value
+from graphsvc.plan import Plan, Spec, infer_specs, make_plan
+from graphsvc.question import judge_inputs, judge_output_gradients, judge_outputs, judge_wrt, seed_names
+from graphsvc.registry import Registry, default_registry
+from graphsvc.structure import GateNode, Structure, check_arity
+from graphsvc.summary import GraphSummary, summarize
+
+__all__ = ["ComputationalGraph", "load", "parse"]
+
+_CACHED_PLANS: Final = 64
+_CACHED_SPECS: Final = 16
+
+_T = TypeVar("_T")
+
+
+class ComputationalGraph:
+    """A directed acyclic graph of gates.
+
+    Build it with `input`, `add`, Python's operators and `output`; run it with `value_and_grad`, or with `forward` and
+    `backward`. Any number of threads may run one graph at once; building is for one thread.
+    """
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        """Make an empty graph.
+
+        Args:
+            registry: Where gates are looked up; None means all that is installed here.
+        """
+        self._structure = Structure(registry or default_registry())
+        self._counts: dict[str, int] = {}
+        self._literals: dict[tuple[type, str], str] = {}
+        self._bound: _Bound | None = None
+        self._digest: bytes | None = None
+        self._thread = threading.local()
+
+    # Building -------------------------------------------------------------------------------------------------------
+
+    def input(
+        self,
+        name: str,
+        shape: Iterable[int | None] | None = None,
+        dtype: Any = None,
+        *,
+        parameter: bool = False,
+    ) -> Node:
+        """Declare an input.
+
+        Args:
+            name: Its name.
+            shape: Its shape, where None stands for any length; None as a whole stands for any shape.
+            dtype: Its dtype, by name or as NumPy's; None stands for any.
+            parameter: Whether it is learned.
+
+        Raises:
+            InvalidNameError: `name` is no name.
+            DuplicateNameError: It is taken.
+            DtypeError: There is no such dtype.
+            ShapeError: That is no shape.
+        """
+        try:
+            plain = None if shape is None else tuple(None if size is None else int(size) for size in shape)
+            entry = InputEntry(name=check_name(name), dtype=_dtype_name(dtype), shape=plain, parameter=bool(parameter))
+        except (ValidationError, TypeError, ValueError):
+            msg = f"{quoted(shape)} is no shape. Give lengths from 0, or None for any, as in (64, None)."
+            raise ShapeError(msg) from None
+        self._structure.add_input(entry)
+        return self._changed(name)
+
+    def constant(self, value: object, name: str | None = None) -> Node:
+        """Add a constant: an array, or a Python number, which takes the dtype that it meets.
+
+        Raises:
+            DtypeError: `value` is no array of numbers.
+        """
+        literal = value if type(value) in (int, float) else None
+        if literal is not None and name is None and (type(value), repr(value)) in self._literals:
+            return Node(self, self._literals[type(value), repr(value)])
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            msg = f"The integer {quoted(value)} does not fit 64 bits. Write it as a float."
+            raise DtypeError(msg)
+        stored: Literal | Array = read_only(owned(_constant_array(value))) if literal is None else value  # type: ignore[assignment]
+        given = name is not None
+        name = check_name(name) if name is not None else self._new_name("constant")
+        self._structure.add_constant(name, stored)
+        if literal is not None and not given:
+            self._literals[type(value), repr(value)] = name
+        return self._changed(name)
+
+    def add(self, gate: str | Gate, /, *operands: object, name: str | None = None, **keywords: object) -> Node:
+        """Add a gate node.
+
+        Args:
+            gate: A gate by its name, which need not be installed here, or a gate object.
+            operands: Nodes, arrays and numbers, in the order of the gate's `forward`.
+            name: Name of the node; None makes one up.
+            keywords: Attributes, and operands by their names.
+
+        Returns:
+            The gate's first output. `node.output("name")` gives another.
+
+        Raises:
+            ArityError: Too few or too many operands, or one given twice.
+            AttributeValueError: An attribute that the gate does not take.
+            UnknownReferenceError: A node of another graph.
+        """
+        gate_name = type(gate).name if isinstance(gate, Gate) else check_name(gate)
+        cls = type(gate) if isinstance(gate, Gate) else self._installed(gate_name)
+        node_name = self._new_name(gate_name) if name is None else check_name(name)
+        values, attributes = _split_keywords(node_name, gate_name, cls, operands, keywords)
+        if isinstance(gate, Gate) and attributes:
+            msg = f"The gate object has its attributes already; {', '.join(attributes)} cannot be given here."
+            raise AttributeValueError(msg).at(node_name, gate_name)
+        if cls:
+            check_arity(node_name, gate_name, cls, len(values))
+        try:
+            made = gate if isinstance(gate, Gate) else cls(**attributes) if cls else None
+            plain = {key: attribute_value(value) for key, value in attributes.items()} if made is None else {}
+        except GraphError as error:
+            raise error.at(node_name, gate_name) from None
+        except PydanticCustomError as error:
+            raise AttributeValueError(error.message()).at(node_name, gate_name) from None
+        references = tuple(self._refer(value) for value in values)
+        self._structure.add_node(GateNode(node_name, gate_name, references, plain, made))
+        return self._changed(node_name)
+
+    def output(self, name: str, node: object) -> Node:
+        """Declare an output: its name, and the node whose value it is.
+
+        Raises:
+            InvalidNameError: `name` is no name.
+            DuplicateNameError: There is an output of that name.
+        """
+        source = self._refer(node)
+        self._structure.add_output(check_name(name), source)
+        self._changed(name)
+        return Node(self, source)
+
+    def _installed(self, gate_name: str) -> type[Gate] | None:
+        try:
+            return self._structure.registry.gate_class(gate_name)
+        except (UnknownGateError, PluginError):
+            # It is checked where it runs.
+            return None
+
+    def _refer(self, value: object) -> str:
+        if not isinstance(value, Node):
+            return self.constant(value).reference
+        if value.graph is not self:
+            msg = f"Node {value.reference!r} belongs to another graph. Build both parts in one graph."
+            raise UnknownReferenceError(msg, name=value.reference)
+        return value.reference
+
+    def _new_name(self, stem: str) -> str:
+        while True:
+            self._counts[stem] = self._counts.get(stem, 0) + 1
+            name = f"{stem}.{self._counts[stem]}"
+            if name not in self._structure:
+                return check_name(name)
+
+    def _changed(self, name: str) -> Node:
+        self._bound = None
+        self._digest = None
+        return Node(self, name)
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(self._structure.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(self._structure.outputs)
+
+    @property
+    def topology(self) -> "nx.DiGraph[str]":
+        """The DAG of inputs, constants and gate nodes by name, as a read-only view for networkx."""
+        return self._structure.topology.copy(as_view=True)
+
+    def __len__(self) -> int:
+        """Number of gate nodes."""
+        return len(self._structure.nodes)
+
+    def __repr__(self) -> str:
+        return f"<ComputationalGraph: {len(self)} gates, inputs {self.inputs!r}, outputs {self.outputs!r}>"
+
+    def check(self) -> None:
+        """Check all that can be checked without inputs: names, gates, attributes, arity, cycles.
+
+        Raises:
+            GraphError: Something is wrong; the message names the node and says what to do.
+        """
+        self._bind()
+        judge_outputs(self._structure.outputs, None)
+
+    def summary(self, inputs: Mapping[str, object] | None = None) -> GraphSummary:
+        """Count nodes, inputs, parameters, neurons and bytes.
+
+        Args:
+            inputs: Arrays for the inputs, whose shapes are used; None means the declared shapes.
+        """
+        bound = self._bind()
+        entries = self._structure.inputs
+        specs: dict[str, ArraySpec | None]
+        if inputs is None:
+            specs = {name: _declared_spec(entry) for name, entry in entries.items()}
+        else:
+            specs = {name: spec_of(array) for name, array in judge_inputs(entries, inputs).items()}
+        return summarize(bound.nodes, entries, infer_specs(bound.nodes, bound.constant_specs() | specs))
+
+    # Documents ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_document(cls, document: GraphDocument, registry: Registry | None = None) -> "ComputationalGraph":
+        """Make the graph that a document describes. It may name gates that are not installed here.
+
+        Raises:
+            GraphError: A name is taken twice, a reference leads nowhere, or a value depends on itself.
+        """
+        graph = cls(registry)
+        graph._structure = Structure.from_document(document, graph._structure.registry)
+        return graph
+
+    def document(self) -> GraphDocument:
+        """Return the graph as a document.
+
+        Raises:
+            UnregisteredGateError: A gate object stands in the graph that no plugin provides.
+        """
+        return self._structure.document()
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the canonical form of the document. 32 bytes."""
+        if self._digest is None:
+            self._digest = digest_of(self.document())
+        return self._digest
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph to a JSON file."""
+        Path(path).write_text(document_to_json(self.document()), encoding="utf-8")
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_structure": self._structure, "_counts": self._counts, "_literals": self._literals}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _bound=None, _digest=None, _thread=threading.local())
+
+    # Running --------------------------------------------------------------------------------------------------------
+
+    def forward(self, inputs: Mapping[str, object]) -> Evaluation:
+        """Run the graph forward, and keep what any backward pass may need.
+
+        Args:
+            inputs: An array, number or list for each input, by name. Arrays are copied, so changing them afterwards
+                does not change the gradients.
+
+        Raises:
+            GraphsvcError: The graph, the inputs or a gate are wrong; see the classes in `graphsvc.errors`.
+        """
+        bound = self._bind()
+        structure = self._structure
+        arrays = {
+            name: read_only(np.array(array, order="K"))
+            for name, array in judge_inputs(structure.inputs, inputs).items()
+        }
+        names = judge_outputs(structure.outputs, None)
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = bound.plan(specs, names, judge_wrt(structure.inputs, arrays, None), names)
+        values = bound.values(arrays)
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values)
+        outputs = {name: read_only(np.asarray(values[source])) for name, source in plan.outputs.items()}
+        evaluation = Evaluation(outputs, bound, specs, records)
+        self._thread.evaluation = evaluation
+        return evaluation
+
+    def backward(
+        self,
+        evaluation: Evaluation | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+    ) -> InputGradients:
+        """Run the graph backward.
+
+        Args:
+            evaluation: What `forward` returned; None means the last of this thread.
+            output_gradients: The gradient that arrives at each output; an output that is not named contributes nothing.
+                None means 1, for a graph with one output of one element.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one.
+
+        Returns:
+            The gradients by input, as arrays of the inputs' shapes and dtypes that may be written to.
+
+        Raises:
+            MissingEvaluationError: There is no evaluation, or the graph has changed since.
+            RequestError: Such gradients cannot be had.
+            GateError: A gate failed.
+        """
+        evaluation = evaluation or getattr(self._thread, "evaluation", None)
+        if evaluation is None or evaluation.revision is not self._bound:
+            what = "changed since this forward" if evaluation else "not run forward in this thread"
+            msg = f"The graph was {what}. Call forward first."
+            raise MissingEvaluationError(msg)
+        bound = evaluation.revision
+        empty = {name: np.empty(0, spec.dtype) for name, spec in evaluation.inputs.items()}
+        names = tuple(evaluation.outputs)
+        wrt_names = judge_wrt(self._structure.inputs, empty, wrt)
+        if not wrt_names:
+            return InputGradients({})
+        seeds = seed_names(names, output_gradients)
+        plan = bound.plan(evaluation.inputs, names, wrt_names, seeds)
+        specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
+        seed_arrays = judge_output_gradients(specs, seeds, output_gradients)
+        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), seed_arrays, ())
+
+    def value_and_grad(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        between: Callable[[], None] | None = None,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run the graph forward and backward.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one, an empty list means none.
+            output_gradients: The gradient that arrives at each output; an output that is not named contributes nothing.
+                None means 1, where one output of one element is wanted.
+            outputs: Outputs that are wanted; None means all.
+            between: Called before every gate; what it raises stops the run.
+
+        Returns:
+            Outputs and input gradients by name, as arrays that may be written to.
+
+        Raises:
+            GraphsvcError: The graph, the inputs, the question or a gate are wrong; see `graphsvc.errors`.
+        """
+        bound = self._bind()
+        structure = self._structure
+        arrays = judge_inputs(structure.inputs, inputs)
+        names = judge_outputs(structure.outputs, outputs)
+        wrt_names = judge_wrt(structure.inputs, arrays, wrt)
+        seeds = seed_names(names, output_gradients) if wrt_names else ()
+        input_specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = bound.plan(input_specs, names, wrt_names, seeds)
+        known = bound.output_specs(input_specs, names)
+        # Judged before the run where shapes are known by then.
+        seed_arrays = judge_output_gradients(known, seeds, output_gradients) if known is not None else None
+        if plan.blocked:
+            raise plan.blocked
+        values = bound.values(arrays)
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values, between)
+        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
+        values.clear()
+        if seed_arrays is None:
+            result_specs = {name: spec_of(array) for name, array in results.items()}
+            seed_arrays = judge_output_gradients(result_specs, seeds, output_gradients)
+        theirs = [*arrays.values(), *bound.arrays()]
+        gradients = _gradients(
+            plan, wrt_names, input_specs, records, seed_arrays, [*theirs, *results.values()], between
+        )
+        return independent(results, theirs), gradients
+
+    def _bind(self) -> "_Bound":
+        bound = self._bound
+        if bound is None:
+            bound = self._bound = _Bound(self._structure)
+        return bound
+
+
+class _Bound:
+    """A graph whose gates are at hand, with the plans made for it so far."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.nodes = structure.bind()
+        self.constants = dict(structure.constants)
+        self.sources = structure.sources()
+        self._specs: dict[Hashable, dict[str, Spec]] = {}
+        self._plans: dict[Hashable, Plan] = {}
+
+    def values(self, arrays: Mapping[str, Array]) -> dict[str, Array | Literal]:
+        """Return inputs and constants by reference."""
+        return {**self.constants, **arrays}
+
+    def arrays(self) -> list[Array]:
+        """Return the constants that are arrays."""
+        return [value for value in self.constants.values() if isinstance(value, np.ndarray)]
+
+    def constant_specs(self) -> dict[str, Spec]:
+        """Return what is known of the constants."""
+        return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self.constants.items()}
+
+    def specs(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
+        """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
+        return _remembered(
+            self._specs,
+            tuple(inputs.values()),
+            _CACHED_SPECS,
+            lambda: infer_specs(self.nodes, self.constant_specs() | inputs),
+        )
+
+    def output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
+        """Return what the outputs will be; None if that is not known before the run."""
+        specs = self.specs(inputs)
+        known = {name: specs[self.sources[name]] for name in names}
+        if any(spec is None for spec in known.values()):
+            return None
+        return {
+            name: spec if isinstance(spec, ArraySpec) else spec_of(np.asarray(spec)) for name, spec in known.items()
+        }
+
+    def plan(
+        self,
+        inputs: Mapping[str, ArraySpec],
+        outputs: tuple[str, ...],
+        wrt: tuple[str, ...],
+        seeds: tuple[str, ...],
+    ) -> Plan:
+        """Return the plan for a question."""
+        return _remembered(
+            self._plans,
+            (tuple(inputs.values()), outputs, wrt, seeds),
+            _CACHED_PLANS,
+            lambda: make_plan(
+                self.nodes, self.specs(inputs), {name: self.sources[name] for name in outputs}, wrt, seeds
+            ),
+        )
+
+
+def _gradients(
+    plan: Plan,
+    wrt: tuple[str, ...],
+    inputs: Mapping[str, ArraySpec],
+    records: dict[str, Record],
+    seeds: Mapping[str, Array],
+    others: Iterable[Array],
+    between: Callable[[], None] | None = None,
+) -> InputGradients:
+    """Run the backward pass and gather the gradients of the inputs."""
+    if plan.blocked:
+        raise plan.blocked
+    gradients: dict[str, Array] = {}
+    for name, seed in seeds.items():
+        source = plan.outputs[name]
+        gradients[source] = np.asarray(gradients[source] + seed) if source in gradients else seed
+    with np.errstate(all="ignore"):
+        backprop.backward(plan.steps, records, gradients, between)
+    connected = {name: np.asarray(gradients[name]) for name in wrt if name in gradients}
+    mine = independent(connected, [*others, *seeds.values()])
+    disconnected = [name for name in wrt if name not in connected]
+    for name in disconnected:
+        mine[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
+    return InputGradients({name: mine[name] for name in wrt}, disconnected)
+
+
+def _remembered(cache: dict[Hashable, _T], key: Hashable, limit: int, make: Callable[[], _T]) -> _T:
+    """Return `cache[key]`, made if need be; the oldest entries go first. Threads may make one twice, unharmed."""
+    found = cache.get(key)
+    if found is None:
+        found = make()
+        while len(cache) >= limit:
+            cache.pop(next(iter(cache), None), None)
+        cache[key] = found
+    return found
+
+
+def _split_keywords(
+    node: str, gate_name: str, cls: type[Gate] | None, operands: tuple[object, ...], keywords: Mapping[str, object]
+) -> tuple[list[object], dict[str, object]]:
+    """Tell operands given by name from attributes."""
+    signature = cls.signature if cls else None
+    names = signature.operands[: -1 if signature.variadic else None] if signature else ()
+    attributes = {key: value for key, value in keywords.items() if key not in names}
+    for key, value in attributes.items():
+        if isinstance(value, Node | np.ndarray):
+            known = f"Its operands are {signature.describe_operands()}" if signature else "Give operands by position"
+            msg = f"{key!r} is given a {type(value).__name__}, but is no operand. {known}."
+            raise ArityError(msg).at(node, gate_name)
+    values = list(operands)
+    for position, name in enumerate(names):
+        if name not in keywords:
+            continue
+        if position < len(operands):
+            msg = f"Operand {name!r} is given twice, by position and by name. Give it once."
+            raise ArityError(msg).at(node, gate_name)
+        if position > len(values):
+            msg = f"Operand {names[len(values)]!r} is missing. Give it by position or by name."
+            raise ArityError(msg).at(node, gate_name)
+        values.append(keywords[name])
+    return values, attributes
+
+
+def _constant_array(value: object) -> Array:
+    """Return what stands for an operand as an array; lists of integers stay integers, to serve as indices."""
+    if isinstance(value, list | tuple):
+        plain = np.asarray(as_array(value))
+        integers = np.asarray(value)
+        return integers if integers.dtype.kind == "i" else plain
+    return as_array(value)
+
+
+def _dtype_name(dtype: Any) -> str | None:
+    if dtype is None:
+        return None
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = ""
+    if name not in DTYPES:
+        msg = f"There is no dtype {quoted(dtype)} in graphsvc. Choose one of {', '.join(DTYPES)}."
+        raise DtypeError(msg)
+    return name
+
+
+def _declared_spec(entry: InputEntry) -> ArraySpec | None:
+    if entry.shape is None or any(size is None for size in entry.shape):
+        return None
+    return ArraySpec(tuple(size for size in entry.shape if size is not None), DTYPES[entry.dtype or "float64"])
+
+
+def parse(text: str) -> ComputationalGraph:
+    """Make a graph of an expression, such as `f = (x + y) * z`.
+
+    Raises:
+        ExpressionError: It does not parse; the message shows where.
+    """
+    return ComputationalGraph.from_document(document_from_expression(text))
+
+
+def load(path: str | Path) -> ComputationalGraph:
+    """Read a graph from a JSON file.
+
+    Raises:
+        NotAGraphError: The file holds no graph.
+        GraphError: It holds one that is wrong; the message names the entry.
+        OSError: The file cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        msg = f"{Path(path).name!r} is not text, so it is no graph. A graph is a JSON document."
+        raise NotAGraphError(msg) from None
+    return ComputationalGraph.from_document(document_from_json(text))

@@ -282,6 +282,14 @@ class ComputationalGraph:
 
     # Running --------------------------------------------------------------------------------------------------------
 
+    def judge_inputs(self, inputs: Mapping[str, object]) -> dict[str, Array]:
+        """Return the inputs as the arrays that the graph would be run on, in its order, without running it.
+
+        Raises:
+            InputError: One is missing, unknown, or of another shape or dtype than declared.
+        """
+        return judge_inputs(self._structure.inputs, inputs)
+
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
         """Run the graph forward, and keep what any backward pass may need.
 

@@ -300,13 +300,13 @@ def _obstacle(
 def _step(node: BoundNode, wanted: tuple[bool, ...], frees: tuple[str, ...], specs: Mapping[str, Spec]) -> Step:
     signature = node.gate.signature
     rules = _rules(signature, wanted)
-    kept = frozenset[int]().union(*(rule.needs(Source.OPERAND) for rule, _ in rules))
+    kept = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
     return Step(
         node=node,
         wanted=wanted,
         rules=rules,
         kept_operands=frozenset(p for p in range(len(node.operands)) if signature.index(p) in kept),
-        kept_outputs=frozenset[int]().union(*(rule.needs(Source.OUTPUT) for rule, _ in rules)),
+        kept_outputs=frozenset[int]().union(*(rule.needs[Source.OUTPUT] for rule, _ in rules)),
         specs=tuple(spec if isinstance(spec := specs[result], ArraySpec) else None for result in node.results),
         frees=frees,
     )

@@ -49,10 +49,8 @@ class BackwardRule:
 
     call: Callable[..., Any]
     parameters: tuple[Parameter, ...]
-
-    def needs(self, source: Source) -> frozenset[int]:
-        """Indices of the operands, outputs or saves that the rule reads."""
-        return frozenset(p.index for p in self.parameters if p.source is source)
+    needs: Mapping[Source, frozenset[int]]
+    """For each source, the indices of the operands, outputs or saves that the rule reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Signature:
     @property
     def differentiable_outputs(self) -> frozenset[int]:
         """Outputs whose arriving gradient some backward asks for."""
-        return frozenset[int]().union(*(rule.needs(Source.OUTPUT_GRADIENT) for rule in self.all_rules))
+        return frozenset[int]().union(*(rule.needs[Source.OUTPUT_GRADIENT] for rule in self.all_rules))
 
     def rule_for(self, index: int) -> BackwardRule | None:
         """Return the rule that gives the gradient of the named operand `index`; None if it is not differentiable."""
@@ -187,7 +185,8 @@ class _Reader:
                 f"`{method}` ignores the gradient that arrives. Name at least one of {', '.join(gradients)} among its "
                 f"parameters, and multiply by it."
             )
-        return BackwardRule(getattr(self.cls, method), tuple(parameters))
+        needs = {source: frozenset(p.index for p in parameters if p.source is source) for source in Source}
+        return BackwardRule(getattr(self.cls, method), tuple(parameters), needs)
 
     def backward_rules(
         self, operands: tuple[str, ...], sources: Mapping[str, tuple[Source, int]]

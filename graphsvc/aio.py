@@ -1,0 +1,140 @@
+"""The client for asyncio: the same calls, awaited."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from graphsvc.arrays import Array
+from graphsvc.client import CHANNEL_OPTIONS
+from graphsvc.errors import GraphsvcError
+from graphsvc.evaluation import InputGradients
+from graphsvc.exchange import Answer, Conversation, Question, converse
+from graphsvc.graph import ComputationalGraph
+from graphsvc.status import error_from_rpc
+from graphsvc.v1 import service_pb2, service_pb2_grpc
+
+__all__ = ["AsyncClient", "AsyncRemoteGraph", "connect"]
+
+
+class AsyncClient:
+    """A connection to a server from an event loop; it connects when it is first used, and can be pickled."""
+
+    def __init__(self, target: str, *, timeout: float | None = 60.0) -> None:
+        """Make a client; nothing is sent yet. See `graphsvc.Client`."""
+        self.target = target
+        self.timeout = timeout
+        self._known: dict[bytes, bytes] = {}
+        self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def value_and_grad(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - gRPC's own deadline, which the server sees
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run a graph on the server; see `graphsvc.Client.value_and_grad`. A cancelled task cancels the call."""
+        question = Question(inputs, wrt, output_gradients, outputs)
+        return await self._ask(converse(graph, question, self._known), timeout)
+
+    def graph(self, graph: ComputationalGraph) -> "AsyncRemoteGraph":
+        """Return the graph as one that runs on the server."""
+        return AsyncRemoteGraph(self, graph)
+
+    async def gates(self) -> list[service_pb2.Gate]:
+        """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
+        response = await self._call("ListGates", service_pb2.ListGatesRequest(), None)
+        return list(response.gates)
+
+    async def server_info(self) -> service_pb2.GetServerInfoResponse:
+        """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
+        info: service_pb2.GetServerInfoResponse = await self._call(
+            "GetServerInfo", service_pb2.GetServerInfoRequest(), None
+        )
+        return info
+
+    async def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    def _stub(self) -> Any:
+        # A channel belongs to the event loop that it was made in.
+        loop = asyncio.get_running_loop()
+        if self._channel is None or self._loop is not loop:
+            self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+            self._loop = loop
+        return service_pb2_grpc.GraphServiceStub(self._channel)
+
+    async def _call(self, method: str, request: Any, seconds: float | None) -> Any:
+        try:
+            return await getattr(self._stub(), method)(request, timeout=self.timeout if seconds is None else seconds)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.target) from None
+
+    async def _ask(self, conversation: Conversation, seconds: float | None) -> Answer:
+        try:
+            request = next(conversation)
+            while True:
+                try:
+                    response = await self._call("Evaluate", request, seconds)
+                except GraphsvcError as error:
+                    request = conversation.throw(error)
+                else:
+                    request = conversation.send(response)
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            return answer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (self.target, self.timeout)
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient of {self.target!r}>"
+
+
+def _unpickled(target: str, timeout: float | None) -> AsyncClient:
+    return AsyncClient(target, timeout=timeout)
+
+
+class AsyncRemoteGraph:
+    """A graph that runs on a server, for asyncio."""
+
+    def __init__(self, client: AsyncClient, graph: ComputationalGraph) -> None:
+        self._client = client
+        self._graph = graph
+
+    async def value_and_grad(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - gRPC's own deadline, which the server sees
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run the graph on the server; see `AsyncClient.value_and_grad`."""
+        return await self._client.value_and_grad(
+            self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout
+        )
+
+
+def connect(target: str, *, timeout: float | None = 60.0) -> AsyncClient:
+    """Return a client of the server at `target`, for use in `async with`; see `AsyncClient`."""
+    return AsyncClient(target, timeout=timeout)

@@ -1,0 +1,167 @@
+"""The client: graphs run on a server as they run in process."""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+
+from graphsvc.arrays import Array
+from graphsvc.errors import GraphsvcError
+from graphsvc.evaluation import InputGradients
+from graphsvc.exchange import Answer, Conversation, Question, converse
+from graphsvc.graph import ComputationalGraph
+from graphsvc.status import error_from_rpc
+from graphsvc.v1 import service_pb2, service_pb2_grpc
+
+__all__ = ["CHANNEL_OPTIONS", "Client", "RemoteGraph", "connect"]
+
+CHANNEL_OPTIONS: Final = (
+    # The server says what is too large.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class Client:
+    """A connection to a server.
+
+    It connects when it is first used, anew in each process. Any number of threads may share it, and it can be pickled.
+    """
+
+    def __init__(self, target: str, *, timeout: float | None = 60.0) -> None:
+        """Make a client; nothing is sent yet.
+
+        Args:
+            target: Host and port of the server, as in `localhost:50051`.
+            timeout: Seconds that a call may take, if it does not say otherwise; None means any time.
+        """
+        self.target = target
+        self.timeout = timeout
+        self._known: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._process = 0
+
+    def value_and_grad(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run a graph on the server; see `ComputationalGraph.value_and_grad`.
+
+        The gates of the graph need not be installed here. The graph is sent once, and afterwards by its digest.
+
+        Args:
+            graph: The graph.
+            inputs: An array, number or list for each input, by name.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one, an empty list means none.
+            output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
+            outputs: Outputs that are wanted; None means all.
+            timeout: Seconds that the call may take; None means the client's own.
+
+        Raises:
+            GraphsvcError: As in process, and ServiceError where server or network fail.
+        """
+        return self._ask(converse(graph, Question(inputs, wrt, output_gradients, outputs), self._known), timeout)
+
+    def graph(self, graph: ComputationalGraph) -> "RemoteGraph":
+        """Return the graph as one that runs on the server."""
+        return RemoteGraph(self, graph)
+
+    def gates(self) -> list[service_pb2.Gate]:
+        """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
+        response = self._call("ListGates", service_pb2.ListGatesRequest(), None)
+        return list(response.gates)
+
+    def server_info(self) -> service_pb2.GetServerInfoResponse:
+        """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
+        info: service_pb2.GetServerInfoResponse = self._call(
+            "GetServerInfo", service_pb2.GetServerInfoRequest(), None
+        )
+        return info
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+        if channel is not None and self._process == os.getpid():
+            channel.close()
+
+    def _stub(self) -> Any:
+        with self._lock:
+            # A channel does not survive a fork.
+            if self._channel is None or self._process != os.getpid():
+                self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+                self._process = os.getpid()
+            return service_pb2_grpc.GraphServiceStub(self._channel)
+
+    def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+        try:
+            return getattr(self._stub(), method)(request, timeout=self.timeout if timeout is None else timeout)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.target) from None
+
+    def _ask(self, conversation: Conversation, timeout: float | None) -> Answer:
+        try:
+            request = next(conversation)
+            while True:
+                try:
+                    response = self._call("Evaluate", request, timeout)
+                except GraphsvcError as error:
+                    request = conversation.throw(error)
+                else:
+                    request = conversation.send(response)
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (self.target, self.timeout)
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.target!r}>"
+
+
+def _unpickled(target: str, timeout: float | None) -> Client:
+    return Client(target, timeout=timeout)
+
+
+class RemoteGraph:
+    """A graph that runs on a server."""
+
+    def __init__(self, client: Client, graph: ComputationalGraph) -> None:
+        self._client = client
+        self._graph = graph
+
+    def value_and_grad(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run the graph on the server; see `Client.value_and_grad`."""
+        return self._client.value_and_grad(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
+
+
+def connect(target: str, *, timeout: float | None = 60.0) -> Client:
+    """Return a client of the server at `target`, for use in `with`; see `Client`."""
+    return Client(target, timeout=timeout)

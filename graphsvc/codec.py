@@ -1,0 +1,275 @@
+"""The wire codec: untrusted bytes in, trusted values out, and back."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+
+from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array
+from graphsvc.document import ConstantEntry, GraphDocument, document_from_dict
+from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
+from graphsvc.plaindata import Attribute
+from graphsvc.v1 import graph_pb2, tensor_pb2
+
+__all__ = [
+    "array_from_tensor",
+    "document_from_graph",
+    "dtype_numbers",
+    "graph_from_document",
+    "named_arrays",
+    "named_tensors",
+    "parse_message",
+    "tensor_from_array",
+]
+
+_M = TypeVar("_M", bound=Message)
+
+_NUMBER_OF: Final = {name: tensor_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name in DTYPES}
+_NAME_OF: Final = {number: name for name, number in _NUMBER_OF.items()}
+
+
+def parse_message(cls: type[_M], data: bytes) -> _M:
+    """Parse a message.
+
+    Raises:
+        MessageError: The bytes are no message of this type.
+    """
+    try:
+        return cls.FromString(data)
+    except DecodeError:
+        msg = f"These {len(data)} bytes are no {cls.DESCRIPTOR.full_name}. Send the protobuf message."
+        raise MessageError(msg) from None
+
+
+def dtype_numbers() -> list[int]:
+    """Return every dtype as the enum's number."""
+    return list(_NAME_OF)
+
+
+# Tensors ------------------------------------------------------------------------------------------------------------
+
+
+def tensor_from_array(array: Array) -> tensor_pb2.Tensor:
+    """Return an array as a tensor, whatever its strides and byte order."""
+    little = array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("<"))
+    return tensor_pb2.Tensor(dtype=_NUMBER_OF[array.dtype.name], shape=array.shape, data=little.tobytes())
+
+
+def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = False) -> Array:
+    """Return a tensor as an array in C order.
+
+    Args:
+        tensor: The tensor.
+        what: What it is, for the message of an error.
+        writable: Whether the array may be written to; otherwise it shares the message's bytes.
+
+    Raises:
+        TensorError: Dtype, shape and length contradict each other, or one of them is out of range.
+    """
+    name = _NAME_OF.get(tensor.dtype)
+    if name is None:
+        msg = f"{what}: there is no dtype of number {tensor.dtype}. Take one from the enum graphsvc.v1.Dtype."
+        raise TensorError(msg)
+    shape = tuple(tensor.shape) if len(tensor.shape) <= MAX_RANK else None
+    if shape is None or not all(0 <= size <= MAX_DIMENSION for size in shape):
+        msg = f"{what}: a shape has at most {MAX_RANK} lengths from 0 to {MAX_DIMENSION}, got "
+        raise TensorError(f"{msg}{quoted(list(tensor.shape[:40]))}.")
+    dtype = DTYPES[name]
+    data = tensor.data
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        msg = f"{what}: shape {shape} of {name} takes {expected} bytes, got {len(data)}. Send all elements, in C order."
+        raise TensorError(msg)
+    if dtype.kind == "b" and data.translate(None, b"\x00\x01"):
+        msg = f"{what}: booleans are the bytes 0 and 1, got others. Send one byte for each."
+        raise TensorError(msg)
+    buffer = bytearray(data) if writable else data
+    little = np.frombuffer(buffer, dtype.newbyteorder("<")) if expected else np.empty(0, dtype)
+    return little.astype(dtype, copy=False).reshape(shape)
+
+
+def named_tensors(arrays: Mapping[str, Array], weak: Iterable[str] = ()) -> list[tensor_pb2.NamedTensor]:
+    """Return arrays with their names as tensors."""
+    weak = set(weak)
+    return [
+        tensor_pb2.NamedTensor(name=name, tensor=tensor_from_array(array), weak=name in weak)
+        for name, array in arrays.items()
+    ]
+
+
+def named_arrays(
+    tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writable: bool = False
+) -> dict[str, Array]:
+    """Return tensors with their names as arrays.
+
+    Raises:
+        DuplicateInputError: Two bear one name.
+        TensorError: One contradicts itself.
+    """
+    arrays: dict[str, Array] = {}
+    for named in tensors:
+        if named.name in arrays:
+            msg = f"{what} {quoted(named.name)} is given twice. Give it once."
+            raise DuplicateInputError(msg, input=named.name[:128])
+        arrays[named.name] = array_from_tensor(named.tensor, f"{what} {quoted(named.name)}", writable=writable)
+    return arrays
+
+
+# Graphs -------------------------------------------------------------------------------------------------------------
+
+
+def graph_from_document(document: GraphDocument) -> graph_pb2.Graph:
+    """Return a document as a message."""
+    return graph_pb2.Graph(
+        format_version=document.graphsvc,
+        gates=[graph_pb2.GateVersion(gate=gate, version=version) for gate, version in document.gates.items()],
+        inputs=[
+            graph_pb2.Input(
+                name=entry.name,
+                dtype=_NUMBER_OF[entry.dtype] if entry.dtype else tensor_pb2.DTYPE_UNSPECIFIED,
+                shape=None
+                if entry.shape is None
+                else graph_pb2.DeclaredShape(dimensions=[-1 if size is None else size for size in entry.shape]),
+                parameter=entry.parameter,
+            )
+            for entry in document.inputs
+        ],
+        constants=[_constant_message(entry) for entry in document.constants],
+        nodes=[
+            graph_pb2.Node(
+                name=node.name,
+                gate=node.gate,
+                operands=node.operands,
+                attributes=[_attribute_message(name, value) for name, value in node.attributes.items()],
+            )
+            for node in document.nodes
+        ],
+        outputs=[graph_pb2.Output(name=output.name, source=output.source) for output in document.outputs],
+    )
+
+
+def _constant_message(entry: ConstantEntry) -> graph_pb2.Constant:
+    if isinstance(entry.value, np.ndarray):
+        return graph_pb2.Constant(name=entry.name, tensor=tensor_from_array(entry.value))
+    if isinstance(entry.value, int):
+        return graph_pb2.Constant(name=entry.name, integer=entry.value)
+    return graph_pb2.Constant(name=entry.name, number=entry.value)
+
+
+def _scalar_message(value: Attribute) -> graph_pb2.Scalar:
+    match value:
+        case None:
+            return graph_pb2.Scalar(none=True)
+        case bool():
+            return graph_pb2.Scalar(boolean=value)
+        case int():
+            return graph_pb2.Scalar(integer=value)
+        case float():
+            return graph_pb2.Scalar(number=value)
+        case _:
+            return graph_pb2.Scalar(text=str(value))
+
+
+def _attribute_message(name: str, value: Attribute) -> graph_pb2.Attribute:
+    if not isinstance(value, tuple):
+        return graph_pb2.Attribute(name=name, scalar=_scalar_message(value))
+    return graph_pb2.Attribute(name=name, list=graph_pb2.List(items=[_item_message(item) for item in value]))
+
+
+def _item_message(value: Attribute) -> graph_pb2.Item:
+    if not isinstance(value, tuple):
+        return graph_pb2.Item(scalar=_scalar_message(value))
+    return graph_pb2.Item(list=graph_pb2.ScalarList(items=[_scalar_message(item) for item in value]))
+
+
+def document_from_graph(graph: graph_pb2.Graph) -> GraphDocument:
+    """Return a message as a document, judged.
+
+    Raises:
+        GraphError: An entry is malformed; the message and `facts["path"]` say which.
+        TensorError: A constant contradicts itself.
+    """
+    data: dict[str, Any] = {
+        "graphsvc": graph.format_version,
+        "gates": _unique(((entry.gate, entry.version) for entry in graph.gates), "gates"),
+        "inputs": tuple(_input_data(entry, f"inputs[{i}]") for i, entry in enumerate(graph.inputs)),
+        "constants": tuple(_constant_data(entry, f"constants[{i}]") for i, entry in enumerate(graph.constants)),
+        "nodes": tuple(_node_data(node, f"nodes[{i}]") for i, node in enumerate(graph.nodes)),
+        "outputs": tuple({"name": output.name, "source": output.source} for output in graph.outputs),
+    }
+    return document_from_dict(data)
+
+
+def _unique(pairs: Iterable[tuple[str, Any]], path: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            msg = f"{path}: {quoted(name)} stands there twice. Give it once."
+            raise DocumentError(msg, path=path)
+        result[name] = value
+    return result
+
+
+def _input_data(entry: graph_pb2.Input, path: str) -> dict[str, Any]:
+    if entry.dtype != tensor_pb2.DTYPE_UNSPECIFIED and entry.dtype not in _NAME_OF:
+        msg = f"{path}.dtype: there is no dtype of number {entry.dtype}. Take one from the enum graphsvc.v1.Dtype."
+        raise DocumentError(msg, path=f"{path}.dtype")
+    shape = tuple(None if size == -1 else size for size in entry.shape.dimensions) if entry.HasField("shape") else None
+    return {"name": entry.name, "dtype": _NAME_OF.get(entry.dtype), "shape": shape, "parameter": entry.parameter}
+
+
+def _constant_data(entry: graph_pb2.Constant, path: str) -> dict[str, Any]:
+    match entry.WhichOneof("value"):
+        case "tensor":
+            return {"name": entry.name, "value": array_from_tensor(entry.tensor, f"{path}.tensor")}
+        case "integer":
+            return {"name": entry.name, "value": entry.integer}
+        case "number":
+            return {"name": entry.name, "value": entry.number}
+        case _:
+            _refuse_empty(path)
+    return {}
+
+
+def _node_data(node: graph_pb2.Node, path: str) -> dict[str, Any]:
+    attributes = _unique(
+        ((a.name, _attribute_data(a, f"{path}.attributes.{a.name[:128]}")) for a in node.attributes),
+        f"{path}.attributes",
+    )
+    return {"name": node.name, "gate": node.gate, "operands": tuple(node.operands), "attributes": attributes}
+
+
+def _attribute_data(attribute: graph_pb2.Attribute, path: str) -> Attribute:
+    match attribute.WhichOneof("value"):
+        case "scalar":
+            return _scalar_data(attribute.scalar, path)
+        case "list":
+            return tuple(_item_data(item, path) for item in attribute.list.items)
+        case _:
+            return _refuse_empty(path)
+
+
+def _item_data(item: graph_pb2.Item, path: str) -> Attribute:
+    match item.WhichOneof("value"):
+        case "scalar":
+            return _scalar_data(item.scalar, path)
+        case "list":
+            return tuple(_scalar_data(scalar, path) for scalar in item.list.items)
+        case _:
+            return _refuse_empty(path)
+
+
+def _scalar_data(scalar: graph_pb2.Scalar, path: str) -> Attribute:
+    kind = scalar.WhichOneof("kind")
+    if kind is None:
+        return _refuse_empty(path)
+    value: Attribute = None if kind == "none" else getattr(scalar, kind)
+    return value
+
+
+def _refuse_empty(path: str) -> None:
+    msg = f"{path}: no value is given. Set exactly one of its alternatives."
+    raise DocumentError(msg, path=path)

@@ -1,0 +1,81 @@
+"""What a client says to a server, without the saying: requests made, answers read, for both kinds of client."""
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graphsvc.arrays import Array, as_array
+from graphsvc.codec import graph_from_document, named_arrays, named_tensors
+from graphsvc.errors import UnknownGraphError
+from graphsvc.evaluation import InputGradients
+from graphsvc.graph import ComputationalGraph
+from graphsvc.v1 import service_pb2
+
+__all__ = ["Answer", "Conversation", "Question", "converse"]
+
+Answer: TypeAlias = tuple[dict[str, Array], InputGradients]
+
+Conversation: TypeAlias = Generator[service_pb2.EvaluateRequest, service_pb2.EvaluateResponse, Answer]
+"""Yields requests and is sent responses; errors of a call are thrown into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a graph; the fields are the arguments of `ComputationalGraph.value_and_grad`."""
+
+    inputs: Mapping[str, object]
+    wrt: Iterable[str] | None = None
+    output_gradients: Mapping[str, object] | None = None
+    outputs: Iterable[str] | None = None
+
+
+def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, bytes]) -> Conversation:
+    """Ask a server.
+
+    The graph is sent once, and afterwards by the digest that the server gave for it. A server that does not know the
+    digest, because it has started anew or forgotten, is sent the graph again.
+
+    Args:
+        graph: The graph.
+        question: What is asked of it.
+        known: The server's digest of each graph that it was sent, by our own; it is kept up to date.
+    """
+    request = _request(graph, question)
+    mine = graph.digest()
+    if mine in known:
+        request.graph_digest = known[mine]
+        try:
+            return _answer((yield request))
+        except UnknownGraphError:
+            known.pop(mine, None)
+    request.graph.CopyFrom(graph_from_document(graph.document()))
+    response = yield request
+    known[mine] = response.graph_digest
+    return _answer(response)
+
+
+def _request(graph: ComputationalGraph, question: Question) -> service_pb2.EvaluateRequest:
+    request = service_pb2.EvaluateRequest(inputs=named_tensors(graph.judge_inputs(question.inputs)))
+    if question.wrt is not None:
+        request.wrt.names.extend(_listed(question.wrt))
+        request.wrt.SetInParent()
+    if question.outputs is not None:
+        request.outputs.names.extend(_listed(question.outputs))
+        request.outputs.SetInParent()
+    if question.output_gradients is not None:
+        arrays = {name: as_array(value) for name, value in question.output_gradients.items()}
+        # A Python number takes the dtype of its output, which the server knows.
+        weak = [name for name, value in question.output_gradients.items() if not hasattr(value, "dtype")]
+        request.output_gradients.tensors.extend(named_tensors(arrays, weak))
+        request.output_gradients.SetInParent()
+    return request
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _answer(response: service_pb2.EvaluateResponse) -> Answer:
+    outputs = named_arrays(response.outputs, "Output", writable=True)
+    gradients = named_arrays(response.input_gradients, "Gradient", writable=True)
+    return outputs, InputGradients(gradients, response.disconnected)

@@ -1,0 +1,177 @@
+"""The server: one event loop that receives and answers, and threads that run the graphs."""
+
+import asyncio
+import logging
+import signal
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import grpc
+from google.protobuf.internal import api_implementation
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from graphsvc.errors import GateError, GraphsvcError, PluginError, ServerError
+from graphsvc.plugins import PluginReport, PluginState, find_plugins, probe_plugin
+from graphsvc.registry import Registry
+from graphsvc.service import Service, Stop
+from graphsvc.settings import Settings
+from graphsvc.status import status_of
+from graphsvc.v1 import service_pb2
+
+__all__ = ["Server", "load_plugins", "run_server"]
+
+_LOG: Final = logging.getLogger("graphsvc.server")
+_SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GraphService"].full_name
+
+
+def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]:
+    """Import every allowed plugin: first in a child process, and then here if it did no harm there.
+
+    Returns:
+        A registry of the plugins that can be used, and what became of each allowed one.
+    """
+    found = find_plugins()
+    allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
+    reports = {n: probe_plugin(report, settings.plugin_seconds) for n, report in allowed.items()}
+    registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
+    reports |= registry.load_all()
+    usable = {n: report for n, report in reports.items() if report.state is PluginState.LOADED}
+    for namespace in settings.plugins or ():
+        if namespace not in found:
+            msg = f"The plugin {namespace!r} is allowed, but not installed. Install it, or take it off the list."
+            raise PluginError(msg, plugin=namespace)
+    for report in reports.values():
+        if report.state is not PluginState.LOADED:
+            _LOG.warning("plugin %s is %s: %s", report.namespace, report.state.value, report.cause)
+    # A registry of its own, so that a name of a refused plugin is unknown here and no call ever imports anything.
+    final = Registry(usable)
+    final.load_all()
+    return final, reports
+
+
+class Server:
+    """A gRPC server in the running event loop."""
+
+    def __init__(self, settings: Settings, registry: Registry, plugins: dict[str, PluginReport]) -> None:
+        self._settings = settings
+        self._service = Service(registry, plugins, settings)
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_options(settings))
+        self.port = 0
+
+    async def start(self) -> None:
+        """Open the port, and answer.
+
+        Raises:
+            ServerError: The port cannot be opened.
+        """
+        if api_implementation.Type() != "upb":
+            msg = "protobuf runs without its C implementation, which has no bound on nesting. Reinstall protobuf."
+            raise ServerError(msg)
+        # No deserializer: bytes that are no message are then our INVALID_ARGUMENT, and not gRPC's UNKNOWN.
+        methods = {
+            "Evaluate": grpc.unary_unary_rpc_method_handler(self._evaluate),
+            "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self._service.list_gates)),
+            "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self._service.server_info)),
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._settings.reflection:
+            names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            msg = f"The address {address} cannot be opened. Another server may have it; choose another --port."
+            raise ServerError(msg, address=address) from None
+        await self._server.start()
+        for name in ("", _SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Take no new calls, wait for those that run, and close."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_seconds)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _evaluate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        remaining = context.time_remaining()
+        stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
+        try:
+            return await self._answer(lambda: self._service.evaluate(data, stop), context)
+        except asyncio.CancelledError:
+            # The client went away, or its deadline passed. The thread runs on to the end of its gate.
+            stop.set()
+            raise
+
+    def _simple(self, answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Any]:
+        async def handler(data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            return await self._answer(lambda: answer(data), context)
+
+        return handler
+
+    async def _answer(self, work: Callable[[], bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        """Do the work in a thread, and end the call with the status of what it raises."""
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._threads, _outcome, work)
+        if isinstance(outcome, bytes):
+            return outcome
+        status = status_of(outcome)
+        await context.abort_with_status(status)
+        return b""
+
+
+def _outcome(work: Callable[[], bytes]) -> bytes | GraphsvcError:
+    """Return what `work` returns or raises. Nothing escapes: SystemExit in the event loop would end the server."""
+    try:
+        return work()
+    except GateError as error:
+        _LOG.error("%s", error.message, exc_info=error)  # noqa: TRY400 - with the cause, but not twice
+        return error
+    except GraphsvcError as error:
+        return error
+    except BaseException as error:  # noqa: BLE001 - see above
+        correlation_id = uuid.uuid4().hex[:12]
+        _LOG.error("internal error %s", correlation_id, exc_info=error)  # noqa: TRY400 - BaseException, not Exception
+        msg = f"The server failed. Its operator finds the cause in the log under {correlation_id}."
+        return ServerError(msg, correlation_id=correlation_id)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes + 2**20),
+        ("grpc.max_concurrent_streams", 128),
+        ("grpc.max_allowed_incoming_connections", 1024),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        # Otherwise a second server on the port starts without an error and takes some of the connections.
+        ("grpc.so_reuseport", 0),
+        # Identity alone: random floats do not compress, and nothing can be inflated.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    ]
+
+
+async def run_server(settings: Settings, ready: Callable[[Server], None]) -> None:
+    """Run a server until SIGINT or SIGTERM.
+
+    Args:
+        settings: What the operator decided.
+        ready: Called once the port is open.
+    """
+    registry, plugins = load_plugins(settings)
+    server = Server(settings, registry, plugins)
+    await server.start()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    ready(server)
+    await stopped.wait()
+    await server.stop()

@@ -1,0 +1,208 @@
+"""The service itself: from the bytes of a request to the bytes of a response, with no network in between."""
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from graphsvc import __version__
+from graphsvc.arrays import Array
+from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
+from graphsvc.document import digest_of
+from graphsvc.errors import DeadlineError, LimitError, RequestError, StoppedError, UnknownGraphError
+from graphsvc.gate import Gate
+from graphsvc.graph import ComputationalGraph
+from graphsvc.plugins import PluginReport, PluginState
+from graphsvc.registry import Registry
+from graphsvc.settings import Settings
+from graphsvc.v1 import graph_pb2, service_pb2
+
+__all__ = ["GraphCache", "Service", "Stop"]
+
+
+class Stop:
+    """Tells an evaluation in another thread to stop; it asks between two gates."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._stopped = threading.Event()
+
+    def set(self) -> None:
+        """Stop the evaluation before its next gate."""
+        self._stopped.set()
+
+    def __call__(self) -> None:
+        """Raise StoppedError or DeadlineError if the evaluation is to stop."""
+        if self._stopped.is_set():
+            msg = "Nobody waits for the evaluation any more."
+            raise StoppedError(msg)
+        if time.monotonic() > self._deadline:
+            msg = "The deadline passed before the evaluation was done. Give the call more time, or ask for less."
+            raise DeadlineError(msg)
+
+
+class GraphCache:
+    """The graphs that may be called by digest: the latest used, bounded in number and bytes. Safe for many threads."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count = count
+        self._size = size
+        self._lock = threading.Lock()
+        self._graphs: OrderedDict[bytes, tuple[ComputationalGraph, int]] = OrderedDict()
+        self._held = 0
+
+    def get(self, digest: bytes) -> ComputationalGraph | None:
+        """Return the graph of that digest, if it is kept."""
+        with self._lock:
+            if digest not in self._graphs:
+                return None
+            self._graphs.move_to_end(digest)
+            return self._graphs[digest][0]
+
+    def put(self, digest: bytes, graph: ComputationalGraph, size: int) -> None:
+        """Keep a graph that took `size` bytes on the wire; those not used for longest make room."""
+        with self._lock:
+            if digest in self._graphs or size > self._size:
+                return
+            self._graphs[digest] = graph, size
+            self._held += size
+            while len(self._graphs) > self._count or self._held > self._size:
+                self._held -= self._graphs.popitem(last=False)[1][1]
+
+
+class Service:
+    """Answers requests. Safe for many threads."""
+
+    def __init__(self, registry: Registry, plugins: dict[str, PluginReport], settings: Settings) -> None:
+        """Make a service.
+
+        Args:
+            registry: The gates that graphs may use, with every plugin imported.
+            plugins: What became of each plugin.
+            settings: Limits, and the size of the cache.
+        """
+        self._registry = registry
+        self._plugins = plugins
+        self._settings = settings
+        self._graphs = GraphCache(settings.cached_graphs, settings.cached_bytes)
+
+    def evaluate(self, data: bytes, stop: Callable[[], None]) -> bytes:
+        """Answer an EvaluateRequest with an EvaluateResponse.
+
+        Args:
+            data: The serialized request.
+            stop: Called between gates; what it raises ends the evaluation.
+
+        Raises:
+            GraphsvcError: Whatever is wrong.
+        """
+        stop()
+        request = parse_message(service_pb2.EvaluateRequest, data)
+        digest, graph = self._graph(request)
+        self._within("max_tensors", len(request.inputs), "inputs")
+        inputs = named_arrays(request.inputs, "Input")
+        outputs, gradients = graph.value_and_grad(
+            inputs,
+            wrt=request.wrt.names if request.HasField("wrt") else None,
+            output_gradients=_output_gradients(request),
+            outputs=request.outputs.names if request.HasField("outputs") else None,
+            between=stop,
+        )
+        self._within(
+            "max_message_bytes", sum(a.nbytes for a in (*outputs.values(), *gradients.values())), "bytes of results"
+        )
+        response = service_pb2.EvaluateResponse(
+            outputs=named_tensors(outputs),
+            input_gradients=named_tensors(gradients),
+            disconnected=gradients.disconnected,
+            graph_digest=digest,
+        )
+        return response.SerializeToString()
+
+    def _graph(self, request: service_pb2.EvaluateRequest) -> tuple[bytes, ComputationalGraph]:
+        """Return the graph of a request with its digest, from the cache or from the request itself."""
+        match request.WhichOneof("source"):
+            case "graph":
+                return self._graph_by_value(request.graph)
+            case "graph_digest":
+                digest = request.graph_digest
+                graph = self._graphs.get(digest)
+                if graph is None:
+                    msg = f"No graph of the digest {digest.hex()[:64] or '(empty)'} is known here. Send the graph itself."
+                    raise UnknownGraphError(msg)
+                return digest, graph
+            case _:
+                msg = "The request has no graph. Send one, or the digest of one that was sent before."
+                raise RequestError(msg)
+
+    def _graph_by_value(self, message: graph_pb2.Graph) -> tuple[bytes, ComputationalGraph]:
+        self._within("max_nodes", len(message.nodes), "gate nodes")
+        self._within("max_operands", sum(len(node.operands) for node in message.nodes), "operands")
+        self._within("max_tensors", len(message.inputs) + len(message.constants), "inputs and constants")
+        self._within("max_outputs", len(message.outputs), "outputs")
+        document = document_from_graph(message)
+        digest = digest_of(document)
+        graph = self._graphs.get(digest)
+        if graph is None:
+            graph = ComputationalGraph.from_document(document, self._registry)
+            # Only a graph that can run is kept.
+            graph.check()
+            self._graphs.put(digest, graph, message.ByteSize())
+        return digest, graph
+
+    def _within(self, limit: str, count: int, what: str) -> None:
+        most = getattr(self._settings, limit)
+        if count > most:
+            msg = f"There are {count} {what}; this server takes {most} ({limit})."
+            raise LimitError(msg, limit=limit, asked=str(count))
+
+    def list_gates(self, data: bytes) -> bytes:
+        """Answer a ListGatesRequest with a ListGatesResponse."""
+        parse_message(service_pb2.ListGatesRequest, data)
+        gates = [_gate_message(name, cls) for name, cls in sorted(self._registry.usable())]
+        return service_pb2.ListGatesResponse(gates=gates).SerializeToString()
+
+    def server_info(self, data: bytes) -> bytes:
+        """Answer a GetServerInfoRequest with a GetServerInfoResponse."""
+        parse_message(service_pb2.GetServerInfoRequest, data)
+        return service_pb2.GetServerInfoResponse(
+            version=__version__,
+            dtypes=dtype_numbers(),  # type: ignore[arg-type]
+            limits=[service_pb2.Limit(name=n, value=v) for n, v in self._settings.limits().items()],
+            plugins=[
+                service_pb2.Plugin(
+                    namespace=report.namespace,
+                    distribution=report.distribution,
+                    version=report.version,
+                    state=report.state.value,
+                )
+                for report in self._plugins.values()
+                if report.state is not PluginState.FOUND
+            ],
+        ).SerializeToString()
+
+
+def _output_gradients(request: service_pb2.EvaluateRequest) -> dict[str, object] | None:
+    """Return the output gradients of a request; a weak one as the Python numbers that it was given as."""
+    if not request.HasField("output_gradients"):
+        return None
+    tensors = request.output_gradients.tensors
+    arrays: dict[str, Array] = named_arrays(tensors, "Output gradient")
+    weak = {tensor.name for tensor in tensors if tensor.weak}
+    return {name: array.tolist() if name in weak else array for name, array in arrays.items()}
+
+
+def _gate_message(name: str, cls: type[Gate]) -> service_pb2.Gate:
+    signature = cls.signature
+    return service_pb2.Gate(
+        name=name,
+        version=cls.version,
+        documentation=cls.__doc__ or "",
+        operands=signature.operands,
+        variadic=signature.variadic,
+        outputs=signature.outputs,
+        differentiable_operands=[o for i, o in enumerate(signature.operands) if signature.rule_for(i)],
+        attributes_schema=json.dumps(cls.model_json_schema()),
+        deterministic=cls.deterministic,
+    )

@@ -1,0 +1,132 @@
+"""Errors as gRPC statuses and back: the one place that knows both.
+
+A status carries a `google.rpc.ErrorInfo` with the domain `graphsvc`, the error's reason, and its facts. No text of a
+stranger's exception, no path and no class name leaves the server.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from graphsvc.errors import (
+    DeadlineError,
+    GateContractError,
+    GateError,
+    GateVersionError,
+    GraphError,
+    GraphsvcError,
+    InputError,
+    LimitError,
+    MessageError,
+    RequestError,
+    ServerError,
+    StoppedError,
+    UnknownGateError,
+    UnknownGraphError,
+    UnreachableError,
+    error_classes,
+)
+
+__all__ = ["DOMAIN", "code_of", "error_from_rpc", "shortened", "status_of"]
+
+DOMAIN: Final = "graphsvc"
+
+_CODES: Final[dict[type[GraphsvcError], int]] = {
+    GraphError: code_pb2.INVALID_ARGUMENT,
+    UnknownGateError: code_pb2.NOT_FOUND,
+    GateVersionError: code_pb2.NOT_FOUND,
+    InputError: code_pb2.INVALID_ARGUMENT,
+    RequestError: code_pb2.INVALID_ARGUMENT,
+    LimitError: code_pb2.RESOURCE_EXHAUSTED,
+    StoppedError: code_pb2.CANCELLED,
+    DeadlineError: code_pb2.DEADLINE_EXCEEDED,
+    MessageError: code_pb2.INVALID_ARGUMENT,
+    UnknownGraphError: code_pb2.NOT_FOUND,
+    UnreachableError: code_pb2.UNAVAILABLE,
+    GraphsvcError: code_pb2.INTERNAL,
+}
+
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+_LONGEST_MESSAGE: Final = 512
+_LONGEST_FACT: Final = 160
+"""gRPC drops trailing metadata over 8 KiB, the status with it, so what is sent is short."""
+
+
+def code_of(error: GraphsvcError) -> int:
+    """Return the gRPC code of an error, that of its nearest class in the table."""
+    return next(_CODES[cls] for cls in type(error).__mro__ if cls in _CODES)
+
+
+def shortened(text: str, limit: int = _LONGEST_MESSAGE) -> str:
+    """Return `text` in at most `limit` bytes of UTF-8."""
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= limit else f"{data[: limit - 3].decode('utf-8', 'ignore')}..."
+
+
+def _told(error: GraphsvcError) -> str:
+    """Return the message for the client. Only messages of our own are told: a failing gate's may hold anything."""
+    if isinstance(error, GateError) and not isinstance(error, GateContractError):
+        return f"Gate {error.gate!r} at node {error.node!r} failed. Report it to the author of the gate."
+    return error.message
+
+
+def status_of(error: GraphsvcError) -> grpc.Status:
+    """Return the status with which a call ends that raised `error`."""
+    facts = {key: shortened(value, _LONGEST_FACT) for key, value in list(error.facts.items())[:8]}
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
+    ]
+    field = facts.get("path") or facts.get("input") or facts.get("output") or facts.get("node")
+    if code_of(error) == code_pb2.INVALID_ARGUMENT and field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, reason=error.reason)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    return rpc_status.to_status(
+        status_pb2.Status(code=code_of(error), message=shortened(_told(error)), details=packed)
+    )
+
+
+def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
+    """Return the error that a server answered with, as it would have been raised in process.
+
+    Args:
+        error: What the call raised.
+        target: The server, for the message where none answered.
+    """
+    code: grpc.StatusCode = error.code()
+    details: str = error.details() or ""
+    for key, value in _metadata(error):
+        if key == _DETAILS_KEY:
+            status = status_pb2.Status.FromString(value)
+            if found := _from_details(status.details, status.message):
+                return found
+    if code is grpc.StatusCode.UNAVAILABLE:
+        msg = f"No server answers at {target!r} ({details[:200]}). Start one with `graphsvc serve`, or mend the target."
+        return UnreachableError(msg, target=target)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError("The deadline passed before the server answered. Give the call a longer timeout.")
+    if code is grpc.StatusCode.CANCELLED:
+        return StoppedError("The call was cancelled.")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return LimitError(f"The message is larger than server or client allow ({details[:200]}).")
+    return ServerError(f"The server at {target!r} answered {code.name}: {details[:200]}", code=code.name)
+
+
+def _metadata(error: grpc.RpcError) -> Sequence[tuple[str, bytes]]:
+    return [(str(key), value) for key, value in error.trailing_metadata() or () if isinstance(value, bytes)]
+
+
+def _from_details(details: Iterable[any_pb2.Any], message: str) -> GraphsvcError | None:
+    classes = {cls.reason: cls for cls in error_classes()}
+    for detail in details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            return classes.get(info.reason, ServerError)(message, **dict(info.metadata))
+    return None

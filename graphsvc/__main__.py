@@ -1,0 +1,6 @@
+"""`python -m graphsvc`: the command line."""
+
+from graphsvc.cli.main import main
+
+if __name__ == "__main__":
+    main()

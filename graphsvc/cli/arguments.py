@@ -1,0 +1,110 @@
+"""What commands have in common: graphs, inputs and targets as they are written on a command line."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from graphsvc.arrays import Array
+from graphsvc.client import connect
+from graphsvc.evaluation import InputGradients
+from graphsvc.graph import ComputationalGraph, load, parse
+from graphsvc.plaindata import number_from_data
+
+__all__ = ["evaluate", "graph_argument", "inputs_argument", "read_graph", "read_inputs", "remote_options"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+graph_argument = click.argument("graph")
+inputs_argument = click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+
+
+def remote_options(command: _F) -> _F:
+    """Add `--target` and `--timeout`."""
+    command = click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds for the call.")(command)
+    return click.option("--target", metavar="HOST:PORT", help="Run on this server instead of here.")(command)
+
+
+def read_graph(text: str) -> ComputationalGraph:
+    """Return the graph of a file, or of an expression where there is no such file."""
+    path = Path(text)
+    if path.suffix == ".json" or (len(text) < 256 and "\n" not in text and path.is_file()):
+        if not path.is_file():
+            msg = f"There is no file {text!r}."
+            raise click.BadParameter(msg)
+        return load(path)
+    return parse(text)
+
+
+def read_inputs(pairs: Iterable[str]) -> dict[str, object]:
+    """Read `name=value` pairs: numbers, JSON lists, `@file.npy`, `@file.npz` or `@file.npz:array`."""
+    inputs: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            msg = f"{pair!r} is no input. Write NAME=VALUE, as in x=-2, x=[1,2] or x=@data.npy."
+            raise click.BadParameter(msg)
+        if name in inputs:
+            msg = f"{name!r} is given twice."
+            raise click.BadParameter(msg)
+        inputs[name] = _from_file(name, text[1:]) if text.startswith("@") else _from_text(name, text)
+    return inputs
+
+
+def _from_text(name: str, text: str) -> object:
+    number = number_from_data(text)
+    if isinstance(number, float):
+        return number
+    try:
+        return _numbers(json.loads(text))
+    except (ValueError, RecursionError):
+        msg = f"{text!r} is no value for {name!r}. Write a number, a JSON list such as [1,2.5], or @file.npy."
+        raise click.BadParameter(msg) from None
+
+
+def _numbers(data: object) -> object:
+    """Return JSON data with `"NaN"` and the like as numbers."""
+    if isinstance(data, list):
+        return [_numbers(item) for item in data]
+    number = number_from_data(data)
+    if isinstance(number, bool | int | float):
+        return number
+    msg = "not a number"
+    raise ValueError(msg)
+
+
+def _from_file(name: str, text: str) -> Array:
+    path, _, key = text.partition(":")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"{path!r} cannot be read as an array of NumPy: {error}."
+        raise click.BadParameter(msg) from None
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        if (key or name) not in loaded:
+            msg = f"{path!r} holds {', '.join(loaded.files)}, and no {key or name!r}. Write @{path}:ARRAY."
+            raise click.BadParameter(msg)
+        array: Array = loaded[key or name]
+        return array
+
+
+def evaluate(
+    graph: ComputationalGraph,
+    inputs: dict[str, object],
+    *,
+    target: str | None,
+    timeout: float,
+    wrt: Iterable[str] | None,
+    output_gradients: dict[str, object] | None = None,
+    outputs: Iterable[str] | None = None,
+) -> tuple[dict[str, Array], InputGradients]:
+    """Run a graph, here or on a server."""
+    if target is None:
+        return graph.value_and_grad(inputs, wrt, output_gradients, outputs)
+    with connect(target, timeout=timeout) as client:
+        return client.value_and_grad(graph, inputs, wrt, output_gradients, outputs)

@@ -1,0 +1,42 @@
+"""`graphsvc check`: is this a graph, and are its gradients right?"""
+
+import sys
+
+import click
+
+from graphsvc.cli.arguments import graph_argument, inputs_argument, read_graph, read_inputs
+from graphsvc.cli.printing import print_table
+from graphsvc.testing import check_gradients
+
+__all__ = ["check"]
+
+
+@click.command()
+@graph_argument
+@inputs_argument
+@click.option("--gradients", is_flag=True, help="Compare the gradients at these inputs with central differences.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the random output gradients and directions.")
+def check(graph: str, inputs: tuple[str, ...], *, gradients: bool, seed: int) -> None:
+    """Check names, gates, attributes and, where inputs are given, shapes and gradients of GRAPH.
+
+    \b
+    Example:
+      graphsvc check "f = x * sigmoid(y)"
+      graphsvc check "f = x * sigmoid(y)" x=2 "y=[0.5,-1]" --gradients
+    """
+    made = read_graph(graph)
+    made.check()
+    given = read_inputs(inputs)
+    click.echo(made.summary(given or None))
+    if not gradients:
+        return
+    results = check_gradients(made, given, seed=seed)
+    rows = [
+        (r.input, f"{r.computed:.12g}", f"{r.expected:.12g}", f"{r.error:.1e}", "ok" if r.passed else "WRONG")
+        for r in results
+    ]
+    print_table(("input", "gradient along a direction", "central difference", "relative error", ""), rows)
+    if not all(result.passed for result in results):
+        wrong = ", ".join(repr(result.input) for result in results if not result.passed)
+        click.echo(f"Error: the gradients of {wrong} differ from central differences.", err=True)
+        sys.exit(1)

@@ -1,0 +1,98 @@
+"""`graphsvc doctor`: what is wrong here, or with a server?"""
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import click
+from google.protobuf.internal import api_implementation
+
+from graphsvc.cli.printing import print_table
+from graphsvc.client import connect
+from graphsvc.errors import GraphsvcError, UnreachableError
+from graphsvc.graph import parse
+from graphsvc.plugins import PluginState, find_plugins, probe_plugin
+from graphsvc.registry import default_registry
+
+__all__ = ["doctor"]
+
+_EXPRESSION = "f = (x + y) * z"
+_INPUTS = {"x": -2.0, "y": 5.0, "z": -4.0}
+_GRADIENTS = {"x": -4.0, "y": -4.0, "z": 3.0}
+
+
+@click.command()
+@click.option("--target", metavar="HOST:PORT", help="Examine this server as well.")
+def doctor(target: str | None) -> None:
+    """Find out what is wrong with this installation, or with a server.
+
+    \b
+    Example:
+      graphsvc doctor
+    """
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("Python", platform.python_version),
+        ("packages", _packages),
+        ("protobuf", _protobuf),
+        ("gates", lambda: f"{len(default_registry().gates())} of graphsvc's own"),
+        ("gradient in process", _in_process),
+        *((f"plugin {namespace}", lambda n=namespace: _plugin(n)) for namespace in find_plugins()),  # type: ignore[misc]
+    ]
+    if target:
+        checks.append((f"server {target}", lambda: _server(target)))
+    rows, failures = [], []
+    for name, check in checks:
+        try:
+            rows.append(("ok", name, check()))
+        except GraphsvcError as error:
+            rows.append(("FAILED", name, error.message))
+            failures.append(error)
+    print_table(("", "what", "found"), rows)
+    if failures:
+        click.echo(f"Error: {len(failures)} of {len(checks)} checks failed: {failures[0].message}", err=True)
+        sys.exit(3 if isinstance(failures[0], UnreachableError) else 1)
+
+
+def _packages() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("graphsvc", "numpy", "grpcio", "protobuf", "pydantic"))
+
+
+def _protobuf() -> str:
+    kind = api_implementation.Type()
+    if kind != "upb":
+        msg = f"protobuf runs on its {kind} implementation, and a server needs upb. Reinstall protobuf."
+        raise GraphsvcError(msg)
+    return f"its implementation is {kind}"
+
+
+def _in_process() -> str:
+    _, gradients = parse(_EXPRESSION).value_and_grad(_INPUTS)
+    return _compared({name: float(array) for name, array in gradients.items()})
+
+
+def _compared(gradients: dict[str, float]) -> str:
+    if gradients != _GRADIENTS:
+        msg = f"the gradients of {_EXPRESSION} are {gradients}, but should be {_GRADIENTS}."
+        raise GraphsvcError(msg)
+    return f"{_EXPRESSION} has the gradients {', '.join(f'{v:g}' for v in gradients.values())}"
+
+
+def _plugin(namespace: str) -> str:
+    report = probe_plugin(find_plugins()[namespace])
+    if report.state is not PluginState.LOADED:
+        raise GraphsvcError(report.cause)
+    return f"{report.distribution} {report.version}: {', '.join(report.gates)}"
+
+
+def _server(target: str) -> str:
+    with connect(target, timeout=10.0) as client:
+        info = client.server_info()
+        graph = client.graph(parse(_EXPRESSION))
+        graph.value_and_grad(_INPUTS)
+        began = time.perf_counter()
+        _, gradients = graph.value_and_grad(_INPUTS)
+        milliseconds = (time.perf_counter() - began) * 1e3
+    found = _compared({name: float(array) for name, array in gradients.items()})
+    return f"graphsvc {info.version} answers in {milliseconds:.1f} ms: {found}"

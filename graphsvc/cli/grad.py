@@ -1,0 +1,57 @@
+"""`graphsvc grad`: outputs and input gradients."""
+
+import click
+
+from graphsvc.cli.arguments import evaluate, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
+from graphsvc.cli.printing import print_arrays, print_json, results_to_data
+
+__all__ = ["grad"]
+
+
+@click.command()
+@graph_argument
+@inputs_argument
+@click.option("--wrt", multiple=True, metavar="NAME", help="Only the gradient of this input; may be repeated.")
+@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only this output; may be repeated.")
+@click.option(
+    "--output-gradient",
+    "arriving",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The gradient that arrives at an output; 1 for a single number. May be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@remote_options
+def grad(
+    graph: str,
+    inputs: tuple[str, ...],
+    wrt: tuple[str, ...],
+    wanted: tuple[str, ...],
+    arriving: tuple[str, ...],
+    *,
+    as_json: bool,
+    target: str | None,
+    timeout: float,
+) -> None:
+    """Print outputs and input gradients of GRAPH.
+
+    GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, or @FILE.npy.
+
+    \b
+    Example:
+      graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4
+      graphsvc grad "f = sum((W @ x)**2)" "W=[[0.1,0.5],[-0.3,0.8]]" "x=[0.2,0.4]" --wrt x --json
+    """
+    outputs, gradients = evaluate(
+        read_graph(graph),
+        read_inputs(inputs),
+        target=target,
+        timeout=timeout,
+        wrt=wrt or None,
+        output_gradients=read_inputs(arriving) or None,
+        outputs=wanted or None,
+    )
+    if as_json:
+        print_json(results_to_data(outputs, gradients))
+    else:
+        print_arrays(outputs, gradients)

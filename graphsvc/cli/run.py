@@ -1,0 +1,34 @@
+"""`graphsvc run`: outputs alone."""
+
+import click
+
+from graphsvc.cli.arguments import evaluate, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
+from graphsvc.cli.printing import print_arrays, print_json, results_to_data
+
+__all__ = ["run"]
+
+
+@click.command()
+@graph_argument
+@inputs_argument
+@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only this output; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@remote_options
+def run(
+    graph: str, inputs: tuple[str, ...], wanted: tuple[str, ...], *, as_json: bool, target: str | None, timeout: float
+) -> None:
+    """Print the outputs of GRAPH.
+
+    GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, or @FILE.npy.
+
+    \b
+    Example:
+      graphsvc run "y = softmax(x)" "x=[1,2,3]"
+    """
+    outputs, _ = evaluate(
+        read_graph(graph), read_inputs(inputs), target=target, timeout=timeout, wrt=(), outputs=wanted or None
+    )
+    if as_json:
+        print_json(results_to_data(outputs, None))
+    else:
+        print_arrays(outputs, None)

@@ -1,0 +1,172 @@
+"""For the tests of those who write gates: compare gradients with central differences.
+
+A gate's test in one line::
+
+    graphsvc.testing.check_gate(Smooth(width=3), np.linspace(0.0, 1.0, 8))
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphsvc.arrays import Array, is_differentiable
+from graphsvc.gate import Gate
+from graphsvc.graph import ComputationalGraph
+
+__all__ = ["GradientCheck", "central_difference", "check_gate", "check_gradients"]
+
+
+@dataclass(frozen=True, slots=True)
+class GradientCheck:
+    """The gradient of an input along a random direction, computed and expected.
+
+    Attributes:
+        input: Name of the input.
+        computed: What the backward pass gives.
+        expected: What central differences of the forward pass give.
+        error: Their difference, relative to the larger of them and of what rounding leaves uncertain.
+        passed: Whether the error is within the tolerance.
+    """
+
+    input: str
+    computed: float
+    expected: float
+    error: float
+    passed: bool
+
+
+def central_difference(function: Callable[[Array], float], x: Array) -> Array:
+    """Return the gradient of `function` at `x` by central differences, element by element.
+
+    Args:
+        function: A smooth function of an array.
+        x: Where; float64. Shape `(...)`.
+
+    Returns:
+        The gradient, accurate to about 1e-9 of the size of the function. Shape of `x`.
+    """
+    gradient = np.empty(x.shape)
+    for place in np.ndindex(x.shape):
+        step = np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(float(x[place])))
+        above, below = x.copy(), x.copy()
+        above[place] += step
+        below[place] -= step
+        gradient[place] = (function(above) - function(below)) / (above[place] - below[place])
+    return gradient
+
+
+def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1e-6) -> None:
+    """Compare every gradient of a gate with central differences, for random output gradients.
+
+    Args:
+        gate: The gate; its class need not be installed.
+        operands: Where. Floating-point operands must be float64, off kinks and ties.
+        seed: Seed of the random output gradients.
+        tolerance: Allowed difference, relative to the largest number in the gradient.
+
+    Raises:
+        AssertionError: A gradient differs; the message names operand and place.
+        GateError: The gate breaks the contract.
+    """
+    graph = ComputationalGraph()
+    names = [f"operand_{i}" for i in range(len(operands))]
+    node = graph.add(gate, *(graph.input(name) for name in names))
+    for output in gate.signature.outputs:
+        graph.output(output, node.output(output))
+    given = dict(zip(names, operands, strict=True))
+    values, _ = graph.value_and_grad(given, wrt=[])
+    random = np.random.default_rng(seed)
+    seeds = {
+        name: random.normal(size=value.shape)
+        for i, (name, value) in enumerate(values.items())
+        if is_differentiable(value.dtype) and i in gate.signature.differentiable_outputs
+    }
+    signature = gate.signature
+    wanted = [
+        name
+        for position, name in enumerate(names)
+        if is_differentiable(operands[position].dtype) and signature.rule_for(signature.index(position))
+    ]
+    if not seeds or not wanted:
+        return
+    _, gradients = graph.value_and_grad(given, wrt=wanted, output_gradients=seeds)
+    for name in wanted:
+
+        def loss(x: Array, name: str = name) -> float:
+            outputs, _ = graph.value_and_grad({**given, name: x}, wrt=[])
+            return float(sum(np.vdot(seeds[output], outputs[output]) for output in seeds))
+
+        expected = central_difference(loss, given[name])
+        _compare(type(gate).name, name, gradients[name], expected, tolerance)
+
+
+def _compare(gate: str, operand: str, computed: Array, expected: Array, tolerance: float) -> None:
+    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
+    difference = np.abs(computed - expected)
+    if not np.all(difference <= tolerance * scale):
+        place = np.unravel_index(int(np.argmax(np.nan_to_num(difference, nan=np.inf))), difference.shape)
+        index = tuple(int(i) for i in place)
+        msg = (
+            f"The gradient of gate {gate!r} for {operand} at {index} is {computed[place]!r}, "
+            f"but central differences give {expected[place]!r}."
+        )
+        raise AssertionError(msg)
+
+
+def check_gradients(
+    graph: ComputationalGraph,
+    inputs: Mapping[str, object],
+    wrt: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    tolerance: float = 1e-6,
+) -> list[GradientCheck]:
+    """Compare the gradients of a graph with central differences along random directions.
+
+    Args:
+        graph: The graph.
+        inputs: Where; the compared inputs are taken in float64, off kinks and ties.
+        wrt: The inputs to compare; None means every floating-point one.
+        seed: Seed of the random output gradients and directions.
+        tolerance: Allowed relative error.
+
+    Returns:
+        A comparison for each input.
+    """
+    random = np.random.default_rng(seed)
+    arrays = graph.judge_inputs(inputs)
+    values, _ = graph.value_and_grad(arrays, wrt=[])
+    seeds = {
+        name: np.asarray(random.normal(size=value.shape), value.dtype)
+        for name, value in values.items()
+        if is_differentiable(value.dtype)
+    }
+    _, gradients = graph.value_and_grad(arrays, wrt, seeds)
+
+    def loss(name: str, x: Array) -> float:
+        outputs, _ = graph.value_and_grad({**arrays, name: x.astype(arrays[name].dtype)}, wrt=[])
+        return float(sum(np.vdot(seeds[output], outputs[output]) for output in seeds))
+
+    return [_along(name, arrays[name], gradients[name], loss, random, tolerance) for name in gradients]
+
+
+def _along(
+    name: str,
+    x: Array,
+    gradient: Array,
+    loss: Callable[[str, Array], float],
+    random: np.random.Generator,
+    tolerance: float,
+) -> GradientCheck:
+    direction = random.normal(size=x.shape)
+    precision = float(np.finfo(x.dtype).eps)
+    step = np.cbrt(precision) * max(1.0, float(np.max(np.abs(x), initial=0.0)))
+    above, below = loss(name, x + step * direction), loss(name, x - step * direction)
+    expected = (above - below) / (2 * step)
+    computed = float(np.vdot(direction, gradient))
+    # What rounding in the loss leaves uncertain in its difference.
+    uncertain = precision * max(abs(above), abs(below)) / step
+    scale = max(abs(computed), abs(expected), uncertain / tolerance, np.finfo(np.float64).tiny)
+    error = abs(computed - expected) / scale
+    return GradientCheck(name, computed, expected, error, bool(error <= max(tolerance, 10 * precision ** (2 / 3))))

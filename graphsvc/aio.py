@@ -38,7 +38,7 @@ class AsyncClient:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - gRPC's own deadline, which the server sees
+        timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `graphsvc.Client.value_and_grad`. A cancelled task cancels the call."""
         question = Question(inputs, wrt, output_gradients, outputs)
@@ -72,7 +72,7 @@ class AsyncClient:
         if self._channel is None or self._loop is not loop:
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
             self._loop = loop
-        return service_pb2_grpc.GraphServiceStub(self._channel)
+        return service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def _call(self, method: str, request: Any, seconds: float | None) -> Any:
         try:
@@ -127,12 +127,10 @@ class AsyncRemoteGraph:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - gRPC's own deadline, which the server sees
+        timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph on the server; see `AsyncClient.value_and_grad`."""
-        return await self._client.value_and_grad(
-            self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout
-        )
+        return await self._client.value_and_grad(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> AsyncClient:

@@ -1,8 +1,8 @@
 """Backpropagation: the two loops of the lecture.
 
-`forward` runs the gates in topological order and keeps what the backward pass will ask for. `backward` runs them in the
-reversed order: each gate turns the gradients arriving at its outputs into gradients of its operands (the chain rule), and
-where a value went to several gates, the gradients that come back from them add up.
+`forward` runs the gates in topological order and keeps what the backward pass will ask for. `backward` runs them in
+the reversed order: each gate turns the gradients arriving at its outputs into gradients of its operands (the chain
+rule), and where a value went to several gates, the gradients that come back from them add up.
 """
 
 from collections.abc import Callable, Sequence

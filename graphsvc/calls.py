@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -40,23 +40,20 @@ class Record:
 
 def with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Array]:
     """Return the operands with Python literals turned into arrays of the dtypes that they meet."""
-    if not any(_is_literal(operand) for operand in operands):
-        return operands  # type: ignore[return-value]
+    # np.float64 is a float by inheritance, and no literal.
+    literal = [type(operand) in (int, float) for operand in operands]
+    if not any(literal):
+        return cast(list[Array], operands)
     signature = node.gate.signature
     strong = [
-        operand.dtype  # type: ignore[union-attr]
+        cast(Array, operand).dtype
         for position, operand in enumerate(operands)
-        if not _is_literal(operand) and signature.index(position) not in signature.integers
+        if not literal[position] and signature.index(position) not in signature.integers
     ]
     return [
-        literal_array(node, position, operand, strong) if _is_literal(operand) else operand  # type: ignore[arg-type,misc]
+        literal_array(node, position, cast(Literal, operand), strong) if literal[position] else cast(Array, operand)
         for position, operand in enumerate(operands)
     ]
-
-
-def _is_literal(operand: Array | Literal) -> bool:
-    # np.float64 is a float by inheritance, and no literal.
-    return type(operand) in (int, float)
 
 
 def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -67,7 +64,7 @@ def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *argumen
         raise error.at(node.name, node.gate_name) from error
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything, SystemExit too
+    except BaseException as error:
         msg = f"{method} failed: {described(error)}"
         raise GateError(msg).at(node.name, node.gate_name) from error
 
@@ -125,11 +122,11 @@ def freeze(value: object) -> None:
         value.flags.writeable = False
 
 
-def _check_array(node: BoundNode, what: str, value: object) -> None:
+def _check_array(node: BoundNode, what: str, value: Any) -> None:
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         _break_contract(node, f"{what} a {type(value).__name__}, not a NumPy array")
-    if value.dtype not in _KNOWN_DTYPES:  # type: ignore[union-attr]
-        _break_contract(node, f"{what} an array of dtype {value.dtype}")  # type: ignore[union-attr]
+    if value.dtype not in _KNOWN_DTYPES:
+        _break_contract(node, f"{what} an array of dtype {value.dtype}")
 
 
 def _break_contract(node: BoundNode, problem: str) -> None:
@@ -231,5 +228,3 @@ def _checked(step: Step, record: Record, method: str, position: int, gradient: A
         gradient = gradient.astype(dtype)
     freeze(gradient)
     return gradient  # type: ignore[no-any-return]
-
-

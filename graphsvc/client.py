@@ -83,9 +83,7 @@ class Client:
 
     def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
-        info: service_pb2.GetServerInfoResponse = self._call(
-            "GetServerInfo", service_pb2.GetServerInfoRequest(), None
-        )
+        info: service_pb2.GetServerInfoResponse = self._call("GetServerInfo", service_pb2.GetServerInfoRequest(), None)
         return info
 
     def close(self) -> None:
@@ -101,7 +99,7 @@ class Client:
             if self._channel is None or self._process != os.getpid():
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
                 self._process = os.getpid()
-            return service_pb2_grpc.GraphServiceStub(self._channel)
+            return service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def _call(self, method: str, request: Any, timeout: float | None) -> Any:
         try:

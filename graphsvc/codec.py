@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
@@ -27,7 +27,9 @@ __all__ = [
 
 _M = TypeVar("_M", bound=Message)
 
-_NUMBER_OF: Final = {name: tensor_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name in DTYPES}
+_NUMBER_OF: Final[dict[str, tensor_pb2.Dtype]] = {
+    name: tensor_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name in DTYPES
+}
 _NAME_OF: Final = {number: name for name, number in _NUMBER_OF.items()}
 
 
@@ -76,7 +78,8 @@ def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = 
     shape = tuple(tensor.shape) if len(tensor.shape) <= MAX_RANK else None
     if shape is None or not all(0 <= size <= MAX_DIMENSION for size in shape):
         msg = f"{what}: a shape has at most {MAX_RANK} lengths from 0 to {MAX_DIMENSION}, got "
-        raise TensorError(f"{msg}{quoted(list(tensor.shape[:40]))}.")
+        msg += f"{quoted(list(tensor.shape[:40]))}."
+        raise TensorError(msg)
     dtype = DTYPES[name]
     data = tensor.data
     expected = math.prod(shape) * dtype.itemsize
@@ -100,9 +103,7 @@ def named_tensors(arrays: Mapping[str, Array], weak: Iterable[str] = ()) -> list
     ]
 
 
-def named_arrays(
-    tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writable: bool = False
-) -> dict[str, Array]:
+def named_arrays(tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writable: bool = False) -> dict[str, Array]:
     """Return tensors with their names as arrays.
 
     Raises:
@@ -230,8 +231,7 @@ def _constant_data(entry: graph_pb2.Constant, path: str) -> dict[str, Any]:
         case "number":
             return {"name": entry.name, "value": entry.number}
         case _:
-            _refuse_empty(path)
-    return {}
+            return _refuse_empty(path)
 
 
 def _node_data(node: graph_pb2.Node, path: str) -> dict[str, Any]:
@@ -270,6 +270,6 @@ def _scalar_data(scalar: graph_pb2.Scalar, path: str) -> Attribute:
     return value
 
 
-def _refuse_empty(path: str) -> None:
+def _refuse_empty(path: str) -> NoReturn:
     msg = f"{path}: no value is given. Set exactly one of its alternatives."
     raise DocumentError(msg, path=path)

@@ -77,9 +77,9 @@ class InputEntry(_Entry):
 
     name: Name
     dtype: Annotated[str | None, AfterValidator(_known_dtype)] = None
-    shape: Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_DIMENSION)] | None, ...], Field(max_length=MAX_RANK)] | None = (
-        None
-    )
+    shape: (
+        Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_DIMENSION)] | None, ...], Field(max_length=MAX_RANK)] | None
+    ) = None
     parameter: bool = False
 
 
@@ -186,7 +186,7 @@ def document_from_json(text: str | bytes) -> GraphDocument:
         msg = f"This is not JSON ({quoted(str(error))}). A graph is a JSON document or an expression."
         raise NotAGraphError(msg) from None
     if not isinstance(data, dict) or "graphsvc" not in data:
-        msg = "This JSON is no graph of graphsvc: its top must be an object with \"graphsvc\": 1."
+        msg = 'This JSON is no graph of graphsvc: its top must be an object with "graphsvc": 1.'
         raise NotAGraphError(msg)
     _lists_to_tuples(data)
     return document_from_dict(data)
@@ -210,7 +210,7 @@ def _lists_to_tuples(data: dict[str, Any]) -> None:
 
 
 def _no_constant(text: str) -> NoReturn:
-    msg = f"{text} is no JSON; write it as the string \"{text}\""
+    msg = f'{text} is no JSON; write it as the string "{text}"'
     raise ValueError(msg)
 
 
@@ -246,7 +246,10 @@ def document_to_dict(document: GraphDocument) -> dict[str, Any]:
         for entry in document.inputs
     ]
     data["constants"] = [
-        {"name": c.name, "value": array_to_entry(c.value) if isinstance(c.value, np.ndarray) else number_to_data(c.value)}
+        {
+            "name": c.name,
+            "value": array_to_entry(c.value) if isinstance(c.value, np.ndarray) else number_to_data(c.value),
+        }
         for c in document.constants
     ]
     data["nodes"] = [_node_to_dict(node) for node in document.nodes]

@@ -131,7 +131,9 @@ class GraphsvcError(Exception):
         """Return the same error with its place said, unless it says one already."""
         if self.node is not None:
             return self
-        return type(self)(f"Gate {gate!r} at node {node!r}: {self.message}", **self.facts | {"node": node, "gate": gate})
+        return type(self)(
+            f"Gate {gate!r} at node {node!r}: {self.message}", **self.facts | {"node": node, "gate": gate}
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.facts)

@@ -6,10 +6,11 @@ Names that are not assigned are inputs; names that are assigned and not used are
 
 import keyword
 import math
+import operator as operators
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry
 from graphsvc.errors import ExpressionError, quoted
@@ -37,6 +38,14 @@ _BINARY: Final = {
     "**": (5, "power"),
 }
 """Precedence and gate of each operator; a sign stands at 4."""
+
+_FOLDABLE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "+": operators.add,
+    "-": operators.sub,
+    "*": operators.mul,
+    "/": operators.truediv,
+    "**": operators.pow,
+}
 
 _SIGN: Final = 4
 _COMPARISON: Final = 1
@@ -219,7 +228,9 @@ class _Parser:
             else:
                 bare.append((start, self.expression()))
             if self.token.kind != "end":
-                self.refuse(f"Expected an operator or the end of the statement, got {self.said(self.token)}", self.token.start)
+                self.refuse(
+                    f"Expected an operator or the end of the statement, got {self.said(self.token)}", self.token.start
+                )
         self.name_bare(bare)
         if not self.graph.assigned:
             self.refuse("There is no expression", 0)
@@ -244,7 +255,7 @@ class _Parser:
     def name_bare(self, bare: list[tuple[int, _Value]]) -> None:
         if not bare:
             return
-        start, value = bare[0]
+        value = bare[0][1]
         if len(bare) > 1 or "f" in self.graph.inputs or "f" in self.graph.assigned:
             self.refuse("An expression without a name; write 'name = ...'", bare[-1][0])
         self.assign("f", value)
@@ -289,7 +300,7 @@ class _Parser:
             value = self.nested(lambda: self.expression(_SIGN))
             return -value if isinstance(value, int | float) else self.graph.call("negative", [value])
         if self.found("+"):
-            return self.nested(lambda: self.expression(_SIGN))
+            return cast(_Value, self.nested(lambda: self.expression(_SIGN)))
         value = self.primary()
         while self.token.text == "[" and self.token.kind == "symbol":
             value = self.index(value, sign)
@@ -308,7 +319,7 @@ class _Parser:
             return self.number(token)
         if token.kind == "name":
             if self.found("("):
-                return self.nested(lambda: self.gate_call(token))
+                return cast(_Value, self.nested(lambda: self.gate_call(token)))
             self.check_name(token)
             return self.graph.look_up(token.text)
         if token.text == "(":
@@ -316,7 +327,7 @@ class _Parser:
             self.expect(")", "to close the parenthesis")
             return value
         self.at -= 1
-        self.refuse(f"Expected a value, got {self.said(token)}", token.start)
+        return self.refuse(f"Expected a value, got {self.said(token)}", token.start)
 
     def number(self, token: _Token) -> int | float:
         if not token.text.isdigit():
@@ -372,7 +383,7 @@ class _Parser:
             return -self.number(self.advance())
         if token.kind == "number":
             return self.number(token)
-        self.refuse("An attribute is a number, a string, True, False, None or a list of them", token.start)
+        return self.refuse("An attribute is a number, a string, True, False, None or a list of them", token.start)
 
     def listed(self, close: str, depth: int) -> tuple[Any, ...]:
         items: list[Any] = []
@@ -427,20 +438,14 @@ def _folded(operator: str, left: float, right: float) -> int | float | None:
 
     None where Python would raise, give a complex number, or an integer beyond 64 bits: then a gate computes it.
     """
-    if operator not in ("+", "-", "*", "/", "**"):
+    if operator not in _FOLDABLE:
         return None
     if operator == "**" and isinstance(left, int) and isinstance(right, int) and abs(right) > 64 and abs(left) > 1:
         return None
     try:
-        result = {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-            "**": lambda: left**right,
-        }[operator]()
+        result: Any = _FOLDABLE[operator](left, right)
     except ArithmeticError:
         return None
     if isinstance(result, complex) or (isinstance(result, int) and abs(result) >= 2**63) or not math.isfinite(result):
         return None
-    return result
+    return cast(int | float, result)

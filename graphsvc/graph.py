@@ -236,7 +236,7 @@ class ComputationalGraph:
         """
         bound = self._bind()
         entries = self._structure.inputs
-        specs: dict[str, ArraySpec | None]
+        specs: dict[str, Spec]
         if inputs is None:
             specs = {name: _declared_spec(entry) for name, entry in entries.items()}
         else:
@@ -340,11 +340,11 @@ class ComputationalGraph:
             GateError: A gate failed.
         """
         evaluation = evaluation or getattr(self._thread, "evaluation", None)
-        if evaluation is None or evaluation.revision is not self._bound:
+        bound = self._bound
+        if evaluation is None or bound is None or evaluation.revision is not bound:
             what = "changed since this forward" if evaluation else "not run forward in this thread"
             msg = f"The graph was {what}. Call forward first."
             raise MissingEvaluationError(msg)
-        bound = evaluation.revision
         empty = {name: np.empty(0, spec.dtype) for name, spec in evaluation.inputs.items()}
         names = tuple(evaluation.outputs)
         wrt_names = judge_wrt(self._structure.inputs, empty, wrt)
@@ -442,7 +442,7 @@ class _Bound:
             self._specs,
             tuple(inputs.values()),
             _CACHED_SPECS,
-            lambda: infer_specs(self.nodes, self.constant_specs() | inputs),
+            lambda: infer_specs(self.nodes, {**self.constant_specs(), **inputs}),
         )
 
     def output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
@@ -549,7 +549,7 @@ def _dtype_name(dtype: Any) -> str | None:
     if dtype is None:
         return None
     try:
-        name = np.dtype(dtype).name
+        name: str = np.dtype(dtype).name
     except TypeError:
         name = ""
     if name not in DTYPES:

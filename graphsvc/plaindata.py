@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import numpy as np
 from pydantic_core import PydanticCustomError
 
-from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, Literal
+from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array
 from graphsvc.errors import quoted
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "number_to_data",
 ]
 
-Attribute: TypeAlias = None | bool | int | float | str | tuple["Attribute", ...]
+Attribute: TypeAlias = bool | int | float | str | tuple["Attribute", ...] | None
 """What an attribute may be: plain data, with tuples at most two deep."""
 
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -93,6 +93,11 @@ def _element_to_data(value: float, element: np.floating[Any]) -> float | str:
 
 
 def array_from_entry(entry: object) -> object:
+    """Undo `array_to_entry`; anything but a mapping passes through.
+
+    Raises:
+        PydanticCustomError: The mapping is no array.
+    """
     if not isinstance(entry, Mapping):
         return entry
     if set(entry) != {"dtype", "shape", "data"}:
@@ -138,7 +143,9 @@ def _elements(data: list[object], dtype: np.dtype[Any]) -> Array:
 
 
 def complain(problem: str) -> NoReturn:
-    raise PydanticCustomError("document", "{problem}", {"problem": problem})
+    """Raise what pydantic turns into an error of the entry that is being read."""
+    kind, template = "document", "{problem}"
+    raise PydanticCustomError(kind, template, {"problem": problem})
 
 
 def literal_or_array(value: object) -> object:
@@ -180,7 +187,7 @@ def attribute_value(value: object, depth: int = 0) -> Attribute:
 
 
 def attribute_from_data(value: object, depth: int = 0) -> object:
-    """Undo `attribute_to_data`."""
+    """Undo `attribute_to_data`; what it cannot have made passes through."""
     if isinstance(value, list) and depth <= 2:
         return tuple(attribute_from_data(v, depth + 1) for v in value)
     if isinstance(value, dict) and value.keys() == {"text"} and isinstance(value["text"], str):

@@ -100,7 +100,9 @@ def literal_array(node: BoundNode, position: int, value: Literal, dtypes: Iterab
         DtypeError: The literal does not fit the dtype that it meets.
     """
     signature = node.gate.signature
-    dtype = np.dtype(np.int64) if signature.index(position) in signature.integers else literal_dtype(value, list(dtypes))
+    dtype = (
+        np.dtype(np.int64) if signature.index(position) in signature.integers else literal_dtype(value, list(dtypes))
+    )
     if isinstance(value, float) and dtype.kind in "iu":
         msg = f"Operand {position} must be an integer, got {value!r}."
         raise DtypeError(msg).at(node.name, node.gate_name)

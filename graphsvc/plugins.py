@@ -1,8 +1,8 @@
 """Plugins: finding them, importing them so that one cannot harm another, and saying what became of each.
 
 pluggy's own entry-point loader stops at the first plugin that raises, lets one of two plugins of one name win silently,
-and passes over a misspelt hook. Here each plugin gets a manager of its own; whatever it does wrong is its state, with the
-cause.
+and passes over a misspelt hook. Here each plugin gets a manager of its own; whatever it does wrong is its state, with
+the cause.
 """
 
 import importlib
@@ -122,7 +122,7 @@ def import_plugin(report: PluginReport) -> dict[str, type[Gate]]:
     except GraphsvcError as error:
         msg = f"{who}: {error}"
         raise PluginError(msg, plugin=report.namespace) from error
-    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+    except BaseException as error:
         msg = f"{who} cannot be imported: {type(error).__name__}: {error}"
         raise PluginError(msg, plugin=report.namespace) from error
 
@@ -136,7 +136,9 @@ def gates_of(module: ModuleType, namespace: str) -> dict[str, type[Gate]]:
     """
     stated = getattr(module, "graphsvc_api_version", None)
     if stated != API_VERSION:
-        msg = f"it states graphsvc_api_version = {stated!r}, and this graphsvc has {API_VERSION}. Install a matching one."
+        msg = (
+            f"it states graphsvc_api_version = {stated!r}, and this graphsvc has {API_VERSION}. Install a matching one."
+        )
         raise PluginError(msg, plugin=namespace)
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(PluginHooks)

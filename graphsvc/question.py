@@ -81,7 +81,8 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
     for name in names:
         if name not in outputs:
             msg = f"The graph has no output {quoted(name)}.{did_you_mean(name, outputs)} Its outputs: "
-            raise UnknownOutputError(f"{msg}{', '.join(outputs)[:300]}.", output=name[:128])
+            msg += f"{', '.join(outputs)[:300]}."
+            raise UnknownOutputError(msg, output=name[:128])
     return names
 
 
@@ -108,10 +109,12 @@ def judge_wrt(
     for name in names:
         if name not in entries:
             msg = f"Gradients are taken of inputs, and {quoted(name)} is none.{did_you_mean(name, entries)}"
-            raise UnknownGradientError(f"{msg} Inputs: {', '.join(entries)[:300] or 'none'}.", input=name[:128])
+            msg += f" Inputs: {', '.join(entries)[:300] or 'none'}."
+            raise UnknownGradientError(msg, input=name[:128])
         if not is_differentiable(arrays[name].dtype):
             msg = f"Input {name!r} is {arrays[name].dtype} and has no gradient. Give it as floating point, or leave it"
-            raise NotDifferentiableError(f"{msg} out of wrt.", input=name)
+            msg += " out of wrt."
+            raise NotDifferentiableError(msg, input=name)
     return names
 
 
@@ -134,7 +137,8 @@ def seed_names(wanted: tuple[str, ...], output_gradients: Mapping[str, object] |
     for name in output_gradients:
         if name not in wanted:
             msg = f"An output gradient is given for {quoted(name)}, which is no wanted output."
-            raise UnknownOutputError(f"{msg} Outputs: {', '.join(wanted)[:300]}.", output=str(name)[:128])
+            msg += f" Outputs: {', '.join(wanted)[:300]}."
+            raise UnknownOutputError(msg, output=str(name)[:128])
     return tuple(output_gradients)
 
 
@@ -163,7 +167,8 @@ def judge_output_gradients(
         if given is None:
             if spec.size != 1:
                 msg = f"Output {name!r} has shape {spec.shape}, and only a single number needs no output gradient."
-                raise OutputGradientError(f"{msg} Give output_gradients={{{name!r}: ...}}.", output=name)
+                msg += f" Give output_gradients={{{name!r}: ...}}."
+                raise OutputGradientError(msg, output=name)
             gradients[name] = read_only(np.ones(spec.shape, spec.dtype))
             continue
         try:
@@ -173,6 +178,7 @@ def judge_output_gradients(
             raise DtypeError(msg, output=name) from None
         if array.shape != spec.shape:
             msg = f"The gradient of output {name!r} has shape {array.shape}, but the output has shape {spec.shape}."
-            raise ShapeError(f"{msg} Give one number for each element.", output=name)
+            msg += " Give one number for each element."
+            raise ShapeError(msg, output=name)
         gradients[name] = read_only(array)
     return gradients

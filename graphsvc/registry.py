@@ -89,8 +89,8 @@ class Registry:
         installed = self.gate_class(name).version
         if version is not None and version != installed:
             msg = (
-                f"The document was written for version {version} of the gate {name!r}; installed is version {installed}. "
-                f"Install the matching package, or write the document anew."
+                f"The document was written for version {version} of the gate {name!r}, but version {installed} is "
+                f"installed. Install the matching package, or write the document anew."
             )
             raise GateVersionError(msg, gate=name, version=str(installed))
 
@@ -107,8 +107,8 @@ class Registry:
             if self.gates(namespace).get(cls.name) is cls:
                 return self.qualified(namespace, cls.name)
         msg = (
-            f"Gate class {cls.__name__} is provided by no installed plugin, so a document cannot name it. Provide it in "
-            f"graphsvc_gates(context) of a package with an entry point in the group 'graphsvc'."
+            f"Gate class {cls.__name__} is provided by no installed plugin, so a document cannot name it. Provide it "
+            f"in graphsvc_gates(context) of a package with an entry point in the group 'graphsvc'."
         )
         raise UnregisteredGateError(msg, gate=cls.name)
 

@@ -73,7 +73,7 @@ class Server:
             msg = "protobuf runs without its C implementation, which has no bound on nesting. Reinstall protobuf."
             raise ServerError(msg)
         # No deserializer: bytes that are no message are then our INVALID_ARGUMENT, and not gRPC's UNKNOWN.
-        methods = {
+        methods: dict[str, Any] = {
             "Evaluate": grpc.unary_unary_rpc_method_handler(self._evaluate),
             "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self._service.list_gates)),
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self._service.server_info)),
@@ -131,13 +131,13 @@ def _outcome(work: Callable[[], bytes]) -> bytes | GraphsvcError:
     try:
         return work()
     except GateError as error:
-        _LOG.error("%s", error.message, exc_info=error)  # noqa: TRY400 - with the cause, but not twice
+        _LOG.error("%s", error.message, exc_info=error)
         return error
     except GraphsvcError as error:
         return error
     except BaseException as error:  # noqa: BLE001 - see above
         correlation_id = uuid.uuid4().hex[:12]
-        _LOG.error("internal error %s", correlation_id, exc_info=error)  # noqa: TRY400 - BaseException, not Exception
+        _LOG.error("internal error %s", correlation_id, exc_info=error)
         msg = f"The server failed. Its operator finds the cause in the log under {correlation_id}."
         return ServerError(msg, correlation_id=correlation_id)
 

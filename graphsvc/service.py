@@ -129,7 +129,9 @@ class Service:
                 digest = request.graph_digest
                 graph = self._graphs.get(digest)
                 if graph is None:
-                    msg = f"No graph of the digest {digest.hex()[:64] or '(empty)'} is known here. Send the graph itself."
+                    msg = (
+                        f"No graph of the digest {digest.hex()[:64] or '(empty)'} is known here. Send the graph itself."
+                    )
                     raise UnknownGraphError(msg)
                 return digest, graph
             case _:

@@ -1,8 +1,8 @@
 """What a gate class says with the names of its parameters, read once when the class is made.
 
 `forward(self, x, y)` names the operands. `backward(self, dz, y, x_shape)` names what it needs: the gradient arriving at
-output `z`, the operand `y`, the shape alone of operand `x`. So the engine knows, before anything runs, which arrays must
-live until the backward pass.
+output `z`, the operand `y`, the shape alone of operand `x`. So the engine knows, before anything runs, which arrays
+must live until the backward pass.
 """
 
 import inspect

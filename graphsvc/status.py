@@ -5,7 +5,7 @@ stranger's exception, no path and no class name leaves the server.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf import any_pb2
@@ -88,9 +88,7 @@ def status_of(error: GraphsvcError) -> grpc.Status:
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    return rpc_status.to_status(
-        status_pb2.Status(code=code_of(error), message=shortened(_told(error)), details=packed)
-    )
+    return rpc_status.to_status(status_pb2.Status(code=code_of(error), message=shortened(_told(error)), details=packed))
 
 
 def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
@@ -120,7 +118,8 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
 
 
 def _metadata(error: grpc.RpcError) -> Sequence[tuple[str, bytes]]:
-    return [(str(key), value) for key, value in error.trailing_metadata() or () if isinstance(value, bytes)]
+    pairs: Iterable[Any] = error.trailing_metadata() or ()
+    return [(str(key), value) for key, value in pairs if isinstance(value, bytes)]
 
 
 def _from_details(details: Iterable[any_pb2.Any], message: str) -> GraphsvcError | None:

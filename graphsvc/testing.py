@@ -1,12 +1,17 @@
-"""For the tests of those who write gates: compare gradients with central differences.
+"""For the tests of those who write gates: central differences, and a real server.
 
 A gate's test in one line::
 
     graphsvc.testing.check_gate(Smooth(width=3), np.linspace(0.0, 1.0, 8))
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +19,7 @@ from graphsvc.arrays import Array, is_differentiable
 from graphsvc.gate import Gate
 from graphsvc.graph import ComputationalGraph
 
-__all__ = ["GradientCheck", "central_difference", "check_gate", "check_gradients"]
+__all__ = ["GradientCheck", "central_difference", "check_gate", "check_gradients", "serving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +175,41 @@ def _along(
     scale = max(abs(computed), abs(expected), uncertain / tolerance, np.finfo(np.float64).tiny)
     error = abs(computed - expected) / scale
     return GradientCheck(name, computed, expected, error, bool(error <= max(tolerance, 10 * precision ** (2 / 3))))
+
+
+@contextmanager
+def serving(
+    *flags: str, path: Iterable[str | Path] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run `graphsvc serve` on a free port of this machine, in a process of its own.
+
+    Args:
+        flags: Further flags of `graphsvc serve`.
+        path: Folders from which the server alone can import, such as those of plugins.
+        environment: Further variables of the server's environment, such as `GRAPHSVC_MAX_SECONDS`.
+
+    Yields:
+        The target for `graphsvc.connect`.
+
+    Raises:
+        RuntimeError: The server does not start.
+    """
+    variables = {**os.environ, **(environment or {})}
+    variables["PYTHONPATH"] = os.pathsep.join([*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "graphsvc", "serve", "--port", "0", *flags]
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if "listening on" not in line:
+            msg = f"The server did not start; it said {line!r}."
+            raise RuntimeError(msg)
+        yield line.rsplit(maxsplit=1)[-1]
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout:
+            process.stdout.close()

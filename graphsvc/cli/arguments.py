@@ -24,7 +24,9 @@ inputs_argument = click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
 
 def remote_options(command: _F) -> _F:
     """Add `--target` and `--timeout`."""
-    command = click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds for the call.")(command)
+    command = click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds for the call.")(
+        command
+    )
     return click.option("--target", metavar="HOST:PORT", help="Run on this server instead of here.")(command)
 
 

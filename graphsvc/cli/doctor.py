@@ -26,7 +26,7 @@ _GRADIENTS = {"x": -4.0, "y": -4.0, "z": 3.0}
 @click.command()
 @click.option("--target", metavar="HOST:PORT", help="Examine this server as well.")
 def doctor(target: str | None) -> None:
-    """Find out what is wrong with this installation, or with a server.
+    r"""Find out what is wrong with this installation, or with a server.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def doctor(target: str | None) -> None:
         ("protobuf", _protobuf),
         ("gates", lambda: f"{len(default_registry().gates())} of graphsvc's own"),
         ("gradient in process", _in_process),
-        *((f"plugin {namespace}", lambda n=namespace: _plugin(n)) for namespace in find_plugins()),  # type: ignore[misc]
+        *((f"plugin {namespace}", lambda n=namespace: _plugin(n)) for namespace in find_plugins()),
     ]
     if target:
         checks.append((f"server {target}", lambda: _server(target)))

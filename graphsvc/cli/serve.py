@@ -16,9 +16,11 @@ __all__ = ["serve"]
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 50051]")
 @click.option("--threads", type=int, help="Graphs that run at once.  [default: the number of cores]")
-@click.option("--plugin", "plugins", multiple=True, metavar="NAMESPACE", help="Allow only this plugin; may be repeated.")
+@click.option(
+    "--plugin", "plugins", multiple=True, metavar="NAMESPACE", help="Allow only this plugin; may be repeated."
+)
 def serve(host: str | None, port: int | None, threads: int | None, plugins: tuple[str, ...]) -> None:
-    """Serve gradients over gRPC until interrupted.
+    r"""Serve gradients over gRPC until interrupted.
 
     Whoever reaches the port may use it: listen on other addresses than this machine's only where that is meant. Every
     setting can be given as GRAPHSVC_<NAME> in the environment, such as GRAPHSVC_MAX_MESSAGE_BYTES.

@@ -124,8 +124,8 @@ class Sqrt(Elementwise):
 class Power(Elementwise):
     """Power, element by element: ``z = x**y``.
 
-    The derivative in ``x`` is 0 where ``y`` is 0, also at ``x = 0``. That in ``y`` is 0 at ``x = 0`` for ``y >= 0``, and
-    NaN for negative ``x``, where ``log(x)`` does not exist.
+    The derivative in ``x`` is 0 where ``y`` is 0, also at ``x = 0``. That in ``y`` is 0 at ``x = 0`` for ``y >= 0``,
+    and NaN for negative ``x``, where ``log(x)`` does not exist.
     """
 
     name: ClassVar[str] = "power"

@@ -112,7 +112,11 @@ class Take(Gate):
             np.add.at(dx.reshape(-1), indices, dz)
         else:
             (axis,) = normalized_axes(self.axis, len(x_shape))
-            np.add.at(dx, (*(slice(None),) * axis, indices), dz)
+            np.add.at(
+                np.moveaxis(dx, axis, 0),
+                indices,
+                np.moveaxis(dz, range(axis, axis + indices.ndim), range(indices.ndim)),
+            )
         return dx
 
     @classmethod

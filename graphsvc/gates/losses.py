@@ -79,7 +79,8 @@ class _Classification(_Loss):
     def infer(self, scores: ArraySpec, labels: ArraySpec) -> ArraySpec:
         if scores.ndim == 0 or scores.shape[:-1] != labels.shape or scores.shape[-1] == 0:
             msg = f"Scores and labels must have shapes (..., classes) and (...), got {scores.shape} and {labels.shape}."
-            raise ShapeError(f"{msg} Give one label for each row of scores.")
+            msg += " Give one label for each row of scores."
+            raise ShapeError(msg)
         return self._reduced_spec(labels.shape, scores)
 
     @classmethod

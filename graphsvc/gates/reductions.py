@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from math import prod
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -30,7 +30,7 @@ class _Reduction(Gate):
         """How many elements of an operand of `shape` go into one of the result."""
         return prod(shape[axis] for axis in normalized_axes(self.axis, len(shape)))
 
-    def _result_dtype(self, dtype: np.dtype) -> np.dtype:  # type: ignore[type-arg]
+    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype
 
     def infer(self, x: ArraySpec) -> ArraySpec:
@@ -55,7 +55,7 @@ class Sum(_Reduction):
     name: ClassVar[str] = "sum"
     linear: ClassVar[bool] = True
 
-    def _result_dtype(self, dtype: np.dtype) -> np.dtype:  # type: ignore[type-arg]
+    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.sum(np.ones(1, dtype)).dtype
 
     def forward(self, x: Array) -> Array:
@@ -71,7 +71,7 @@ class Mean(_Reduction):
     name: ClassVar[str] = "mean"
     linear: ClassVar[bool] = True
 
-    def _result_dtype(self, dtype: np.dtype) -> np.dtype:  # type: ignore[type-arg]
+    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype if dtype.kind in "fc" else np.dtype(np.float64)
 
     def forward(self, x: Array) -> Array:
@@ -87,7 +87,7 @@ class SumSquare(_Reduction):
 
     name: ClassVar[str] = "sum_square"
 
-    def _result_dtype(self, dtype: np.dtype) -> np.dtype:  # type: ignore[type-arg]
+    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.sum(np.ones(1, dtype)).dtype
 
     def forward(self, x: Array) -> Array:
@@ -109,7 +109,7 @@ class _Extreme(_Reduction):
     def backward(self, dz: Array, x: Array, z: Array) -> Array:
         kept = self._kept_shape(x.shape)
         # NaN is unequal to itself: where there is one, it gave the value.
-        chosen = (x == z.reshape(kept)) | (x != x)  # noqa: PLR0124
+        chosen = (x == z.reshape(kept)) | (x != x)
         count = np.sum(chosen, axis=self.axis, keepdims=True, dtype=dz.dtype).reshape(kept)
         return np.where(chosen, dz.reshape(kept) / count, 0)
 

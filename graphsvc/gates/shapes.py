@@ -32,7 +32,8 @@ class Reshape(Gate):
         fits = known == x.size if unknown == 0 else unknown == 1 and known > 0 and x.size % known == 0
         if not fits:
             msg = f"An operand of shape {x.shape} with {x.size} elements cannot take the shape {self.shape}."
-            raise ShapeError(f"{msg} Choose one of as many elements, with at most one -1.")
+            msg += " Choose one of as many elements, with at most one -1."
+            raise ShapeError(msg)
         return ArraySpec(tuple(x.size // known if size == -1 else size for size in self.shape), x.dtype)
 
     def forward(self, x: Array) -> Array:

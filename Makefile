@@ -1,0 +1,63 @@
+# Each target does all its own set-up in .venv; nothing but Python 3.11 or later and make is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test lint protos clean
+
+help:
+	@echo "make demo    start a server, ask it for gradients, show them"
+	@echo "make test    run the tests"
+	@echo "make lint    run the linters, and check that generated code is up to date"
+	@echo "make protos  generate graphsvc/v1 from protos/"
+	@echo "make clean   remove what the targets made"
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphsvc needs Python 3.11 or later; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed-test
+	$(PIP) --editable '.[test,lint]'
+	touch $@
+
+# The generator has an environment of its own: stubs of this version work with protobuf 6 and 7, and it wants protobuf 6.
+$(VENV)/protos/installed:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m venv $(VENV)/protos
+	$(VENV)/protos/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.81.*'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-lint $(VENV)/protos/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd protos && ../$(BIN)/buf lint
+	rm -rf build/protos && mkdir -p build/protos
+	$(call generate,build/protos)
+	for file in build/protos/graphsvc/v1/*; do diff -u graphsvc/v1/$$(basename $$file) $$file || exit 1; done
+
+define generate
+$(VENV)/protos/bin/python -m grpc_tools.protoc -Iprotos --python_out=$(1) --pyi_out=$(1) protos/graphsvc/v1/*.proto
+$(VENV)/protos/bin/python -m grpc_tools.protoc -Iprotos --grpc_python_out=$(1) protos/graphsvc/v1/service.proto
+endef
+
+protos: $(VENV)/protos/installed
+	$(call generate,.)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

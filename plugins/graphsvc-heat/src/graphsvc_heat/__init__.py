@@ -1,0 +1,1 @@
+"""Gates of heat for graphsvc."""

@@ -27,9 +27,7 @@ __all__ = [
 
 _M = TypeVar("_M", bound=Message)
 
-_NUMBER_OF: Final[dict[str, tensor_pb2.Dtype]] = {
-    name: tensor_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name in DTYPES
-}
+_NUMBER_OF: Final[dict[str, Any]] = {name: tensor_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name in DTYPES}
 _NAME_OF: Final = {number: name for name, number in _NUMBER_OF.items()}
 
 

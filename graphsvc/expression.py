@@ -309,6 +309,8 @@ class _Parser:
     def combine(self, operator: _Token, gate: str, left: _Value, right: _Value) -> _Value:
         if isinstance(left, int | float) and isinstance(right, int | float):
             folded = _folded(operator.text, left, right)
+            if isinstance(folded, int) and abs(folded) >= 2**63:
+                self.refuse("The integers here grow beyond 64 bits; write one of them as a float", operator.start)
             if folded is not None:
                 return folded
         return self.graph.call(gate, [left, right])
@@ -436,16 +438,17 @@ class _Parser:
 def _folded(operator: str, left: float, right: float) -> int | float | None:
     """Compute `left operator right` of two literals as Python does, so that the result stays a weak literal.
 
-    None where Python would raise, give a complex number, or an integer beyond 64 bits: then a gate computes it.
+    None where Python would raise, or give a complex or infinite number: then a gate computes it. An integer beyond 64
+    bits stands for any that is too large.
     """
     if operator not in _FOLDABLE:
         return None
-    if operator == "**" and isinstance(left, int) and isinstance(right, int) and abs(right) > 64 and abs(left) > 1:
-        return None
+    if operator == "**" and isinstance(left, int) and isinstance(right, int) and right > 64 and abs(left) > 1:
+        return 2**64
     try:
         result: Any = _FOLDABLE[operator](left, right)
     except ArithmeticError:
         return None
-    if isinstance(result, complex) or (isinstance(result, int) and abs(result) >= 2**63) or not math.isfinite(result):
+    if isinstance(result, complex) or not math.isfinite(result):
         return None
     return cast(int | float, result)

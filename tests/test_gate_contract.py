@@ -174,9 +174,15 @@ RETURNS = {
         {"infer": lambda self, x: ArraySpec((7,), x.dtype)},
         r"returned float64\[2\] for output 'z', but infer said float64\[7\]",
     ),
-    "another dtype than inferred": ({"infer": lambda self, x: ArraySpec(x.shape, np.dtype("f4"))}, "infer said float32"),
+    "another dtype than inferred": (
+        {"infer": lambda self, x: ArraySpec(x.shape, np.dtype("f4"))},
+        "infer said float32",
+    ),
     "a spec that is none": ({"infer": lambda self, x: (3,)}, "ArraySpec"),
-    "a gradient of another shape": ({"backward": lambda self, dz: dz[:1]}, r"shape \(1,\) for operand 0 of shape \(2,\)"),
+    "a gradient of another shape": (
+        {"backward": lambda self, dz: dz[:1]},
+        r"shape \(1,\) for operand 0 of shape \(2,\)",
+    ),
     "a scalar gradient": ({"backward": lambda self, dz: dz.sum()}, r"shape \(\)"),
     "too many gradients": ({"backward": lambda self, dz: (dz, dz)}, "1 gradients, one for each operand, got 2"),
     "no gradient in a tuple": ({"backward": lambda self, dz: ()}, "got 0"),

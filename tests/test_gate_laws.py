@@ -135,9 +135,7 @@ def test_backward_is_linear_in_the_output_gradient(case: GateCase):
         key: graph.value_and_grad(operands, wanted, seeds)[1] for key, seeds in (("u", u), ("v", v), ("mixed", mixed))
     }
     for name in wanted:
-        np.testing.assert_allclose(
-            of["mixed"][name], 2.0 * of["u"][name] - 3.0 * of["v"][name], rtol=1e-10, atol=1e-10
-        )
+        np.testing.assert_allclose(of["mixed"][name], 2.0 * of["u"][name] - 3.0 * of["v"][name], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

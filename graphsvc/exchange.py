@@ -9,6 +9,7 @@ from graphsvc.codec import graph_from_document, named_arrays, named_tensors
 from graphsvc.errors import UnknownGraphError
 from graphsvc.evaluation import InputGradients
 from graphsvc.graph import ComputationalGraph
+from graphsvc.question import listed_names
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Answer", "Conversation", "Question", "converse"]
@@ -57,10 +58,10 @@ def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, b
 def _request(graph: ComputationalGraph, question: Question) -> service_pb2.EvaluateRequest:
     request = service_pb2.EvaluateRequest(inputs=named_tensors(graph.judge_inputs(question.inputs)))
     if question.wrt is not None:
-        request.wrt.names.extend(_listed(question.wrt))
+        request.wrt.names.extend(listed_names("wrt", question.wrt))
         request.wrt.SetInParent()
     if question.outputs is not None:
-        request.outputs.names.extend(_listed(question.outputs))
+        request.outputs.names.extend(listed_names("outputs", question.outputs))
         request.outputs.SetInParent()
     if question.output_gradients is not None:
         arrays = {name: as_array(value) for name, value in question.output_gradients.items()}
@@ -69,10 +70,6 @@ def _request(graph: ComputationalGraph, question: Question) -> service_pb2.Evalu
         request.output_gradients.tensors.extend(named_tensors(arrays, weak))
         request.output_gradients.SetInParent()
     return request
-
-
-def _listed(names: Iterable[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _answer(response: service_pb2.EvaluateResponse) -> Answer:

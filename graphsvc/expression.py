@@ -449,6 +449,6 @@ def _folded(operator: str, left: float, right: float) -> int | float | None:
         result: Any = _FOLDABLE[operator](left, right)
     except ArithmeticError:
         return None
-    if isinstance(result, complex) or not math.isfinite(result):
+    if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
         return None
     return cast(int | float, result)

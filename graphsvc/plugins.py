@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
@@ -23,7 +24,16 @@ from graphsvc.errors import GraphsvcError, PluginError
 from graphsvc.gate import Gate
 from graphsvc.hookspecs import API_VERSION, PROJECT, PluginContext, PluginHooks
 
-__all__ = ["BUILT_IN", "PluginReport", "PluginState", "find_plugins", "gates_of", "import_plugin", "probe_plugin"]
+__all__ = [
+    "BUILT_IN",
+    "PluginReport",
+    "PluginState",
+    "find_plugins",
+    "gates_of",
+    "import_plugin",
+    "probe_plugin",
+    "probe_plugins",
+]
 
 BUILT_IN: Final = (
     "graphsvc.gates.activations",
@@ -195,6 +205,13 @@ def probe_plugin(report: PluginReport, seconds: float = 20.0) -> PluginReport:
         return report.refused(PluginState.FAILED, f"Its import ended the process, with code {child.returncode}.")
     answer: Mapping[str, object] = json.loads(child.stdout)
     return PluginReport(**{**asdict(report), **answer, "state": PluginState(str(answer["state"]))})
+
+
+def probe_plugins(reports: Mapping[str, PluginReport], seconds: float = 20.0) -> dict[str, PluginReport]:
+    """Probe plugins, some at a time; see `probe_plugin`."""
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
+        probed = threads.map(lambda report: probe_plugin(report, seconds), reports.values())
+        return dict(zip(reports, probed, strict=True))
 
 
 def _answer_probe(namespace: str) -> None:

@@ -21,7 +21,7 @@ from graphsvc.errors import (
     quoted,
 )
 
-__all__ = ["judge_inputs", "judge_output_gradients", "judge_outputs", "judge_wrt", "seed_names"]
+__all__ = ["judge_inputs", "judge_output_gradients", "judge_outputs", "judge_wrt", "listed_names", "seed_names"]
 
 
 def judge_inputs(entries: Mapping[str, InputEntry], given: Mapping[str, object]) -> dict[str, Array]:
@@ -77,7 +77,7 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
         raise UnknownOutputError(msg)
     if wanted is None:
         return tuple(outputs)
-    names = _names("outputs", wanted)
+    names = listed_names("outputs", wanted)
     for name in names:
         if name not in outputs:
             msg = f"The graph has no output {quoted(name)}.{did_you_mean(name, outputs)} Its outputs: "
@@ -86,7 +86,8 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
     return names
 
 
-def _names(what: str, given: Iterable[str]) -> tuple[str, ...]:
+def listed_names(what: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Return a list of names, each once; a string is none. Raises RequestError."""
     names = () if isinstance(given, str) else tuple(given)
     if isinstance(given, str) or not all(isinstance(name, str) for name in names):
         msg = f"{what} is a list of names, got {quoted(given)}."
@@ -105,7 +106,7 @@ def judge_wrt(
     """
     if wrt is None:
         return tuple(name for name in entries if is_differentiable(arrays[name].dtype))
-    names = _names("wrt", wrt)
+    names = listed_names("wrt", wrt)
     for name in names:
         if name not in entries:
             msg = f"Gradients are taken of inputs, and {quoted(name)} is none.{did_you_mean(name, entries)}"

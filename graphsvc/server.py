@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import signal
+import sys
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from typing import Any, Final
 
 import grpc
@@ -14,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from graphsvc.errors import GateError, GraphsvcError, PluginError, ServerError
-from graphsvc.plugins import PluginReport, PluginState, find_plugins, probe_plugin
+from graphsvc.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.registry import Registry
 from graphsvc.service import Service, Stop
 from graphsvc.settings import Settings
@@ -35,10 +37,10 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     """
     found = find_plugins()
     allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
-    reports = {n: probe_plugin(report, settings.plugin_seconds) for n, report in allowed.items()}
+    reports = probe_plugins(allowed, settings.plugin_seconds)
+    # A refused plugin is not in the registry, so its names are unknown here and no call ever imports anything.
     registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
     reports |= registry.load_all()
-    usable = {n: report for n, report in reports.items() if report.state is PluginState.LOADED}
     for namespace in settings.plugins or ():
         if namespace not in found:
             msg = f"The plugin {namespace!r} is allowed, but not installed. Install it, or take it off the list."
@@ -46,10 +48,7 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     for report in reports.values():
         if report.state is not PluginState.LOADED:
             _LOG.warning("plugin %s is %s: %s", report.namespace, report.state.value, report.cause)
-    # A registry of its own, so that a name of a refused plugin is unknown here and no call ever imports anything.
-    final = Registry(usable)
-    final.load_all()
-    return final, reports
+    return registry, reports
 
 
 class Server:
@@ -166,7 +165,9 @@ async def run_server(settings: Settings, ready: Callable[[Server], None]) -> Non
         settings: What the operator decided.
         ready: Called once the port is open.
     """
-    registry, plugins = load_plugins(settings)
+    # What plugins print when they are imported does not mix with what the server says.
+    with redirect_stdout(sys.stderr):
+        registry, plugins = load_plugins(settings)
     server = Server(settings, registry, plugins)
     await server.start()
     stopped = asyncio.Event()

@@ -22,6 +22,7 @@ from graphsvc.errors import (
     InputError,
     LimitError,
     MessageError,
+    PluginError,
     RequestError,
     ServerError,
     StoppedError,
@@ -42,6 +43,7 @@ _CODES: Final[dict[type[GraphsvcError], int]] = {
     InputError: code_pb2.INVALID_ARGUMENT,
     RequestError: code_pb2.INVALID_ARGUMENT,
     LimitError: code_pb2.RESOURCE_EXHAUSTED,
+    PluginError: code_pb2.NOT_FOUND,
     StoppedError: code_pb2.CANCELLED,
     DeadlineError: code_pb2.DEADLINE_EXCEEDED,
     MessageError: code_pb2.INVALID_ARGUMENT,
@@ -71,6 +73,8 @@ def _told(error: GraphsvcError) -> str:
     """Return the message for the client. Only messages of our own are told: a failing gate's may hold anything."""
     if isinstance(error, GateError) and not isinstance(error, GateContractError):
         return f"Gate {error.gate!r} at node {error.node!r} failed. Report it to the author of the gate."
+    if isinstance(error, PluginError):
+        return f"The plugin {error.facts.get('plugin', '')!r} cannot be used on this server."
     return error.message
 
 

@@ -199,9 +199,10 @@ def serving(
     command = [sys.executable, "-m", "graphsvc", "serve", "--port", "0", *flags]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
     try:
-        line = process.stdout.readline() if process.stdout else ""
-        if "listening on" not in line:
-            msg = f"The server did not start; it said {line!r}."
+        lines = process.stdout or ()
+        line = next((line for line in lines if " listening on " in line), None)
+        if line is None:
+            msg = f"The server did not start: it ended with code {process.wait()}. Its log says why."
             raise RuntimeError(msg)
         yield line.rsplit(maxsplit=1)[-1]
     finally:

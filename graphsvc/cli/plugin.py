@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from graphsvc.cli.printing import print_json, print_table
-from graphsvc.plugins import find_plugins, probe_plugin
+from graphsvc.plugins import find_plugins, probe_plugins
 
 __all__ = ["plugin"]
 
@@ -30,7 +30,7 @@ def list_plugins(seconds: float, *, as_json: bool) -> None:
     Example:
       graphsvc plugin list
     """
-    reports = [probe_plugin(report, seconds) for report in find_plugins().values()]
+    reports = list(probe_plugins(find_plugins(), seconds).values())
     if as_json:
         print_json([{**asdict(report), "state": report.state.value} for report in reports])
         return

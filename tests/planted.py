@@ -1,0 +1,60 @@
+"""Packages that break in every way a plugin can, written into a folder as pip would install them."""
+
+from pathlib import Path
+
+GOOD_MODULE = '''
+from typing import ClassVar
+import graphsvc
+
+graphsvc_api_version = 1
+
+class Twice(graphsvc.Elementwise):
+    """Twice the operand."""
+
+    name: ClassVar[str] = "twice"
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dz):
+        return 2 * dz
+
+@graphsvc.hookimpl
+def graphsvc_gates(context):
+    return [Twice]
+'''
+
+
+def install(
+    folder: Path, namespace: str, source: str, *, package: str | None = None, target: str | None = None
+) -> None:
+    """Write a distribution with one module and one entry point."""
+    package = package or f"planted-{namespace}"
+    module = target or package.replace("-", "_")
+    info = folder / f"{package.replace('-', '_')}-1.5.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"{module}.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.5\n")
+    (info / "entry_points.txt").write_text(f"[graphsvc]\n{namespace} = {module}\n")
+
+
+FAULTS = {
+    "raises": ("failed", "ValueError: at import", "raise ValueError('at import')"),
+    "exits": ("failed", "SystemExit", "raise SystemExit(0)"),
+    "interrupts": ("failed", "code", "raise KeyboardInterrupt"),
+    "missing": ("failed", "ModuleNotFoundError", "import a_package_that_is_not_there"),
+    "dies": ("failed", "ended the process, with code 7", "import os; os._exit(7)"),
+    "crashes": ("failed", "ended the process, with code -", "import ctypes; ctypes.string_at(0)"),
+    "hangs": ("timed out", "more than", "import time; time.sleep(600)"),
+    "prints": ("loaded", "", "print('hello from the import')\n" + GOOD_MODULE),
+    "unversioned": ("failed", "graphsvc_api_version = None", GOOD_MODULE.replace("graphsvc_api_version = 1", "")),
+    "future": ("failed", "graphsvc_api_version = 9", GOOD_MODULE.replace("api_version = 1", "api_version = 9")),
+    "misspelt": ("failed", "hook that does not exist", GOOD_MODULE.replace("def graphsvc_gates", "def graphsvc_gate")),
+    "unmarked": ("failed", "implements no hook", GOOD_MODULE.replace("@graphsvc.hookimpl", "")),
+    "hook_raises": ("failed", "ZeroDivisionError", GOOD_MODULE.replace("return [Twice]", "return 1 / 0")),
+    "objects": ("failed", "no gate class", GOOD_MODULE.replace("[Twice]", "[Twice()]")),
+    "same_name": ("failed", "two of its gates are named 'twice'", GOOD_MODULE.replace("[Twice]", "[Twice, Twice]")),
+    "bad_gate": ("failed", "ignores the gradient", GOOD_MODULE.replace("self, dz", "self, x").replace("2 * dz", "x")),
+    "good": ("loaded", "", GOOD_MODULE),
+}
+"""For each fault: the state of the plugin, a part of the cause, and the module."""

@@ -1,0 +1,411 @@
+"""Bad input of every kind: its own error class, a stable reason, the right gRPC status, and the server goes on."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import graphsvc
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from graphsvc import ComputationalGraph, errors
+from graphsvc.codec import graph_from_document, named_tensors
+from graphsvc.v1 import graph_pb2, service_pb2, tensor_pb2
+from grpc_status import rpc_status
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+INTERNAL = grpc.StatusCode.INTERNAL
+
+EVALUATE = "/graphsvc.v1.GraphService/Evaluate"
+
+
+def message(expression: str = "f = (x + y) * z", **inputs: Any) -> service_pb2.EvaluateRequest:
+    """Return a request as a client would send it."""
+    graph = graphsvc.parse(expression)
+    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    return service_pb2.EvaluateRequest(graph=graph_from_document(graph.document()), inputs=named_tensors(arrays))
+
+
+def good() -> service_pb2.EvaluateRequest:
+    """Return a request that has an answer."""
+    return message(x=-2.0, y=5.0, z=-4.0)
+
+
+def changed(change: Callable[[service_pb2.EvaluateRequest], Any]) -> bytes:
+    """Return a good request with one change."""
+    request = good()
+    change(request)
+    return request.SerializeToString()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question that has no answer, asked as a user would."""
+
+    name: str
+    error: type[errors.GraphsvcError]
+    expression: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    question: dict[str, Any] = field(default_factory=dict)
+    says: str = ""
+    code: grpc.StatusCode = INVALID
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ONE = {"x": 1.0}
+CASES = [
+    Case("unknown gate", errors.UnknownGateError, "f = sigmoyd(x)", ONE, says="Did you mean 'sigmoid'", code=NOT_FOUND),
+    Case("unknown namespace", errors.UnknownGateError, "f = no.where(x)", ONE, says="No plugin 'no'", code=NOT_FOUND),
+    Case("too few operands", errors.ArityError, "f = matmul(x)", ONE, says="at node 'f'.*takes 2 operands"),
+    Case("too many operands", errors.ArityError, "f = exp(x, x)", ONE, says="takes 1 operands"),
+    Case("unknown attribute", errors.AttributeValueError, "f = sum(x, axs=1)", ONE, says="Did you mean 'axis'"),
+    Case("attribute of a wrong type", errors.AttributeValueError, "f = sum(x, axis=1.0)", ONE, says="'axis'"),
+    Case("bool for an int", errors.AttributeValueError, "f = softmax(x, axis=True)", {"x": [1.0]}, says="'axis'"),
+    Case("missing attribute", errors.AttributeValueError, "f = reshape(x)", ONE, says="needs the attribute 'shape'"),
+    Case("axis out of range", errors.AttributeValueError, "f = sum(x, axis=3)", ONE, says="at node 'f'.*0 axes"),
+    Case("axis twice", errors.AttributeValueError, "f = sum(x, axis=(0, -1))", {"x": [1.0]}, says="twice"),
+    Case("slice of step 0", errors.AttributeValueError, "f = x[::0]", {"x": [1.0]}, says="step 0"),
+    Case("index out of range", errors.AttributeValueError, "f = x[5]", {"x": [1.0]}, says="out of range"),
+    Case("axes that are no permutation", errors.AttributeValueError, "f = transpose(x, axes=(0, 0))", {"x": [[1.0]]}),
+    Case(
+        "an attribute that is not finite", errors.NonFiniteError, "f = leaky_relu(x, slope=1e999)", ONE, says="finite"
+    ),
+    Case("shapes of a product", errors.ShapeError, "f = x @ x", {"x": np.ones((2, 3))}, says="at node 'f'.*Transpose"),
+    Case("shapes that do not broadcast", errors.ShapeError, "f = x + y", {"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}),
+    Case("reshape to another size", errors.ShapeError, "f = reshape(x, shape=(2,))", {"x": [1.0]}),
+    Case("reshape with two -1", errors.ShapeError, "f = reshape(x, shape=(-1, -1))", {"x": [1.0]}),
+    Case("reshape to -5", errors.AttributeValueError, "f = reshape(x, shape=(-5,))", {"x": [1.0]}),
+    Case("max of nothing", errors.ShapeError, "f = max(x)", {"x": []}, says="no element"),
+    Case("softmax of nothing", errors.ShapeError, "f = softmax(x)", {"x": []}, says="empty"),
+    Case("target of another shape", errors.ShapeError, "f = mean_squared_error(x, y)", {"x": [1.0, 2.0], "y": 1.0}),
+    Case("labels that are no integers", errors.DtypeError, "f = svm_hinge(x, y)", {"x": [[1.0]], "y": [0.0]}),
+    Case("softmax of integers", errors.DtypeError, "f = softmax(x)", {"x": np.arange(3)}, says="floating point"),
+    Case("label out of range", errors.GateDataError, "f = svm_hinge(x, y)", {"x": [[1.0]], "y": np.array([1])}),
+    Case("negative label", errors.GateDataError, "f = svm_hinge(x, y)", {"x": [[1.0]], "y": np.array([-1])}),
+    Case("place out of range", errors.GateDataError, "f = take(x, y)", {"x": [1.0], "y": np.array(3)}, says="Index 3"),
+    Case(
+        "NaN as an integer", errors.GateDataError, "f = cast(x, dtype='int64')", {"x": np.nan}, {"wrt": []}, says="nan"
+    ),
+    Case("too large for an integer", errors.GateDataError, "f = cast(x, dtype='int8')", {"x": 128.0}, {"wrt": []}),
+    Case("a literal that does not fit", errors.DtypeError, "f = x + 300", {"x": np.int8(1)}, {"wrt": []}),
+    Case("missing input", errors.MissingInputError, "f = x * y * z", ONE, says="'y', 'z'"),
+    Case("extra input", errors.UnknownInputError, "f = x * 2", {"x": 1.0, "xx": 1.0}, says="Did you mean 'x'"),
+    Case("input that is text", errors.DtypeError, "f = x * 2", {"x": "text"}, says="Input 'x'"),
+    Case(
+        "gradient of an integer",
+        errors.NotDifferentiableError,
+        "f = x * y",
+        {"x": 1.0, "y": np.int64(2)},
+        {"wrt": ["y"]},
+    ),
+    Case("gradient of an unknown name", errors.UnknownGradientError, "f = x * 2", ONE, {"wrt": ["y"]}, says="'y'"),
+    Case("gradient of a node", errors.UnknownGradientError, "q = x * 2; f = q + 1", ONE, {"wrt": ["q"]}),
+    Case("a string for wrt", errors.RequestError, "f = x * 2", ONE, {"wrt": "x"}),
+    Case("unknown output", errors.UnknownOutputError, "f = x * 2", ONE, {"outputs": ["g"]}, says="'g'"),
+    Case(
+        "no output gradient, several elements",
+        errors.OutputGradientError,
+        "f = x * 2",
+        {"x": [1.0, 2.0]},
+        says=r"\(2,\)",
+    ),
+    Case("no output gradient, several outputs", errors.OutputGradientError, "f = x * 2; g = x", ONE, says="'f', 'g'"),
+    Case(
+        "output gradient of another shape",
+        errors.ShapeError,
+        "f = x * 2",
+        {"x": [1.0, 2.0]},
+        {"output_gradients": {"f": 1.0}},
+    ),
+    Case(
+        "output gradient of another dtype",
+        errors.DtypeError,
+        "f = x * 2",
+        ONE,
+        {"output_gradients": {"f": np.float32(1)}},
+    ),
+    Case("output gradient of no output", errors.UnknownOutputError, "f = x * 2", ONE, {"output_gradients": {"x": 1.0}}),
+    Case("gradient of a boolean output", errors.NotDifferentiableError, "f = x < 2", ONE, says="Output 'f' is bool"),
+    Case("no float to integer power", errors.GateDataError, "f = x ** -1", {"x": np.int64(2)}, {"wrt": []}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("served", [False, True], ids=["in process", "served"])
+def test_a_question_without_an_answer_is_refused(case: Case, served: bool, client: graphsvc.Client, target: str):
+    """The same error class, reason and message in process and from a server, which then answers a good request."""
+    graph = graphsvc.parse(case.expression)
+    inputs = case.inputs
+    ask = (lambda *a, **k: client.value_and_grad(graph, *a, **k)) if served else graph.value_and_grad
+    with pytest.raises(errors.GraphsvcError, match=f"(?s){case.says}") as caught:
+        ask(inputs, **case.question)
+    assert type(caught.value) is case.error
+    assert "/" not in caught.value.message
+    if served:
+        assert client.value_and_grad(graphsvc.parse("f = x * 2"), {"x": 3.0})[1]["x"] == 2
+
+
+def set_tensor(**parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
+    """Return a change of the tensor of the input x."""
+
+    def change(request: service_pb2.EvaluateRequest) -> None:
+        request.inputs[0].tensor.ClearField("shape")
+        tensor = {"dtype": tensor_pb2.DTYPE_FLOAT64, "shape": [], "data": bytes(8)} | parts
+        request.inputs[0].tensor.CopyFrom(tensor_pb2.Tensor(**tensor))
+
+    return change
+
+
+def with_graph(**parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
+    """Return a change that sets fields of the graph."""
+
+    def change(request: service_pb2.EvaluateRequest) -> None:
+        for name in parts:
+            request.graph.ClearField(name)
+        request.graph.MergeFrom(graph_pb2.Graph(**parts))
+
+    return change
+
+
+def node(index: int, **parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
+    """Return a change of a node of the graph."""
+
+    def change(request: service_pb2.EvaluateRequest) -> None:
+        for name in parts:
+            request.graph.nodes[index].ClearField(name)
+        request.graph.nodes[index].MergeFrom(graph_pb2.Node(**parts))
+
+    return change
+
+
+A = graph_pb2.Attribute
+S = graph_pb2.Scalar
+WIRE: dict[str, tuple[bytes, type[errors.GraphsvcError], str, grpc.StatusCode]] = {
+    "garbage": (bytes(range(256)), errors.MessageError, "no graphsvc.v1.EvaluateRequest", INVALID),
+    "a truncated message": (good().SerializeToString()[:-3], errors.MessageError, "no graphsvc", INVALID),
+    "a varint of 11 bytes": (b"\x08" + b"\xff" * 11, errors.MessageError, "no graphsvc", INVALID),
+    "text that is no UTF-8": (b"\x1a\x04\x0a\x02\xff\xfe", errors.MessageError, "no graphsvc", INVALID),
+    "an empty message": (b"", errors.RequestError, "no graph", INVALID),
+    "an unknown digest": (
+        changed(lambda r: setattr(r, "graph_digest", bytes(32))),
+        errors.UnknownGraphError,
+        "Send the graph",
+        NOT_FOUND,
+    ),
+    "a digest of 5 bytes": (
+        changed(lambda r: setattr(r, "graph_digest", b"short")),
+        errors.UnknownGraphError,
+        "No graph",
+        NOT_FOUND,
+    ),
+    "an empty graph": (changed(lambda r: r.graph.Clear()), errors.DocumentError, "graphsvc", INVALID),
+    "no outputs": (changed(with_graph(outputs=[])), errors.UnknownOutputError, "no outputs", INVALID),
+    "another format": (changed(with_graph(format_version=2)), errors.DocumentError, "graphsvc", INVALID),
+    "data too short": (changed(set_tensor(data=bytes(7))), errors.TensorError, "got 7 bytes.*takes 8", INVALID),
+    "data too long": (changed(set_tensor(data=bytes(9))), errors.TensorError, "got 9 bytes.*takes 8", INVALID),
+    "a negative dimension": (changed(set_tensor(shape=[-1])), errors.TensorError, "a shape has", INVALID),
+    "a product that overflows": (
+        changed(set_tensor(shape=[2**31 - 1] * 32)),
+        errors.TensorError,
+        "got 8 bytes",
+        INVALID,
+    ),
+    "a dimension beyond the limit": (
+        changed(set_tensor(shape=[0, 2**62], data=b"")),
+        errors.TensorError,
+        "a shape has",
+        INVALID,
+    ),
+    "33 dimensions": (changed(set_tensor(shape=[1] * 33)), errors.TensorError, "at most 32", INVALID),
+    "a million dimensions": (changed(set_tensor(shape=[1] * 10**6)), errors.TensorError, "at most 32", INVALID),
+    "no dtype": (changed(set_tensor(dtype=0)), errors.TensorError, "no dtype of number 0", INVALID),
+    "an unknown dtype": (changed(set_tensor(dtype=9999)), errors.TensorError, "no dtype of number 9999", INVALID),
+    "booleans that are neither": (changed(set_tensor(dtype=1, data=b"\xff")), errors.TensorError, "0 and 1", INVALID),
+    "an input twice": (changed(lambda r: r.inputs.append(r.inputs[0])), errors.DuplicateInputError, "twice", INVALID),
+    "an input without tensor": (
+        changed(lambda r: r.inputs[0].ClearField("tensor")),
+        errors.TensorError,
+        "dtype",
+        INVALID,
+    ),
+    "an input of no name": (
+        changed(lambda r: setattr(r.inputs[0], "name", "")),
+        errors.UnknownInputError,
+        "''",
+        INVALID,
+    ),
+    "a node name with markup": (changed(node(0, name="<script>")), errors.InvalidNameError, "nodes.0..name", INVALID),
+    "a node name of 1 MiB": (changed(node(0, name="n" * 2**20)), errors.InvalidNameError, "nodes.0..name", INVALID),
+    "a node without a gate": (changed(node(0, gate="")), errors.InvalidNameError, "nodes.0..gate", INVALID),
+    "a node named as an input": (changed(node(0, name="x")), errors.DuplicateNameError, "nodes.0..name", INVALID),
+    "two nodes of one name": (changed(node(0, name="f")), errors.DuplicateNameError, "nodes.1..name", INVALID),
+    "a dangling operand": (
+        changed(node(1, operands=["q", "z"])),
+        errors.UnknownReferenceError,
+        "nodes.1..operands.0.",
+        INVALID,
+    ),
+    "an output of no gate node": (
+        changed(node(1, operands=["x:z", "z"])),
+        errors.UnknownReferenceError,
+        "'x' has no such output",
+        INVALID,
+    ),
+    "an output that a node lacks": (
+        changed(node(1, operands=["add.1:w", "z"])),
+        errors.UnknownReferenceError,
+        "Its outputs: z",
+        INVALID,
+    ),
+    "a self-loop": (changed(node(1, operands=["f", "z"])), errors.CycleError, "'f' -> 'f'", INVALID),
+    "a cycle": (changed(node(0, operands=["f", "y"])), errors.CycleError, "depend on each other", INVALID),
+    "an attribute without a value": (
+        changed(node(0, attributes=[A(name="a")])),
+        errors.DocumentError,
+        "nodes.0..attributes",
+        INVALID,
+    ),
+    "an attribute twice": (
+        changed(node(0, attributes=[A(name="a", scalar=S(none=True))] * 2)),
+        errors.DocumentError,
+        "twice",
+        INVALID,
+    ),
+    "a list with an empty item": (
+        changed(node(0, attributes=[A(name="a", list=graph_pb2.List(items=[graph_pb2.Item()]))])),
+        errors.DocumentError,
+        "no value",
+        INVALID,
+    ),
+    "a constant without a value": (
+        changed(with_graph(constants=[graph_pb2.Constant(name="c")])),
+        errors.DocumentError,
+        "constants.0.",
+        INVALID,
+    ),
+    "a constant that contradicts itself": (
+        changed(
+            with_graph(
+                constants=[graph_pb2.Constant(name="c", tensor=tensor_pb2.Tensor(dtype=12, shape=[3], data=b"1"))]
+            )
+        ),
+        errors.TensorError,
+        "constants.0..tensor",
+        INVALID,
+    ),
+    "an input of an unknown dtype": (
+        changed(lambda r: setattr(r.graph.inputs[0], "dtype", 77)),
+        errors.DocumentError,
+        "inputs.0..dtype",
+        INVALID,
+    ),
+    "a declared dimension of -7": (
+        changed(lambda r: r.graph.inputs[0].shape.dimensions.append(-7)),
+        errors.DocumentError,
+        "inputs.0..shape",
+        INVALID,
+    ),
+    "a gate version of 0": (
+        changed(with_graph(gates=[graph_pb2.GateVersion(gate="add")])),
+        errors.DocumentError,
+        "gates.add",
+        INVALID,
+    ),
+    "a gate version that is not installed": (
+        changed(with_graph(gates=[graph_pb2.GateVersion(gate="add", version=9)])),
+        errors.GateVersionError,
+        "version 9",
+        NOT_FOUND,
+    ),
+    "a gate version twice": (
+        changed(with_graph(gates=[graph_pb2.GateVersion(gate="add", version=1)] * 2)),
+        errors.DocumentError,
+        "twice",
+        INVALID,
+    ),
+    "an output gradient twice": (
+        changed(lambda r: r.output_gradients.tensors.extend(named_tensors({"f": np.ones(())}) * 2)),
+        errors.DuplicateInputError,
+        "twice",
+        INVALID,
+    ),
+    "an input of rank 20 numbers as names": (
+        changed(lambda r: r.wrt.names.append("q" * 5000)),
+        errors.UnknownGradientError,
+        "is none",
+        INVALID,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WIRE)
+def test_bytes_without_an_answer_are_refused(what: str, target: str):
+    """The right status with reason and details, in time, and the next good request is answered."""
+    data, error, says, code = WIRE[what]
+    with grpc.insecure_channel(target) as channel:
+        evaluate = channel.unary_unary(EVALUATE)
+        with pytest.raises(grpc.RpcError) as caught:
+            evaluate(data, timeout=20)
+        assert caught.value.code() is code, caught.value.details()
+        status = rpc_status.from_call(caught.value)
+        info = error_details_pb2.ErrorInfo()
+        assert status.details[0].Unpack(info)
+        assert (info.domain, info.reason) == ("graphsvc", error.reason), caught.value.details()
+        assert len(caught.value.details().encode()) <= 512
+        assert re.search(says, caught.value.details()), caught.value.details()
+        response = service_pb2.EvaluateResponse.FromString(evaluate(good().SerializeToString(), timeout=20))
+        assert np.frombuffer(response.outputs[0].tensor.data)[0] == -12
+
+
+def test_no_wire_case_passes_by_accident(target: str):
+    """Without its change, the request that the cases are made of has an answer."""
+    with grpc.insecure_channel(target) as channel:
+        assert channel.unary_unary(EVALUATE)(changed(lambda _: None), timeout=20)
+
+
+ARRAYS = {
+    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "transposed": np.arange(6.0).reshape(2, 3).T,
+    "strided": np.arange(12.0)[::3],
+    "negative strides": np.arange(6.0)[::-1],
+    "big-endian": np.arange(3, dtype=">f8"),
+    "big-endian integers": np.arange(3, dtype=">i2"),
+    "read-only": np.broadcast_to(np.float32(3), (2, 2)),
+    "0-d": np.array(2.5),
+    "scalar": np.float16(2.5),
+    "empty": np.empty((3, 0, 2)),
+    "NaN": np.array([np.nan, -np.nan]),
+    "NaN with a payload": np.array([0x7FF0000000000001, 0xFFF8000000000123], np.uint64).view(np.float64),
+    "infinite": np.array([np.inf, -np.inf], np.float32),
+    "negative zero": np.array([-0.0, 0.0]),
+    "denormal": np.array([5e-324]),
+    "booleans": np.array([True, False]),
+    "complex": np.array([1 + 2j, -0.0 - 1j], np.complex64),
+    **{
+        f"extremes of {d}": np.array([np.iinfo(d).min, np.iinfo(d).max], d)
+        for d in ("int8", "int64", "uint16", "uint64")
+    },
+}
+
+
+@pytest.mark.parametrize("what", ARRAYS)
+@pytest.mark.parametrize("how", ["in process", "served", "as a constant"])
+def test_arrays_of_every_layout_come_back_bit_for_bit(what: str, how: str, client: graphsvc.Client):
+    """As an input and as a constant, in process and through the server; what comes back may be written to."""
+    array = ARRAYS[what]
+    graph = ComputationalGraph()
+    graph.output("f", array if how == "as a constant" else graph.input("x"))
+    inputs = {} if how == "as a constant" else {"x": array}
+    ask = graph.value_and_grad if how == "in process" else client.graph(graph).value_and_grad
+    outputs, _ = ask(inputs, wrt=[])
+    native = np.asarray(array).astype(array.dtype.newbyteorder("="))
+    assert outputs["f"].dtype == native.dtype
+    assert outputs["f"].shape == native.shape
+    assert outputs["f"].tobytes() == native.tobytes()
+    assert outputs["f"].flags.writeable
+    assert not np.shares_memory(outputs["f"], array)

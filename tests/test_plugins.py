@@ -1,0 +1,195 @@
+"""Plugins: strangers' packages come in through the same hook, and none harms another."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import graphsvc
+import pytest
+from conftest import ROOT
+from graphsvc import ComputationalGraph, errors
+from graphsvc.plugins import PluginReport, PluginState, find_plugins, import_plugin, probe_plugin
+from graphsvc.registry import Registry
+from graphsvc.testing import serving
+from planted import FAULTS, GOOD_MODULE, install
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every faulty plugin, two that claim one namespace, and a good one."""
+    folder = tmp_path_factory.mktemp("faults")
+    for namespace, (_, _, source) in FAULTS.items():
+        install(folder, namespace, source)
+    install(folder, "contested", GOOD_MODULE, package="planted-first")
+    install(folder, "contested", GOOD_MODULE, package="planted-second")
+    return folder
+
+
+def in_fresh_process(code: str, path: Path) -> str:
+    """Run code with `path` importable, and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_plugin_list_reports_every_plugin_with_state_and_cause(faults: Path):
+    """One plugin that raises, exits, crashes or hangs stops no other: each is listed with what became of it."""
+    environment = {**os.environ, "PYTHONPATH": str(faults)}
+    command = [sys.executable, "-m", "graphsvc", "plugin", "list", "--json", "--seconds", "5"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=True)
+    listed = {row["namespace"]: row for row in json.loads(done.stdout)}
+    assert set(listed) == {*FAULTS, "contested"}
+    for namespace, (state, cause, _) in FAULTS.items():
+        row = listed[namespace]
+        assert row["state"] == state, row
+        assert cause in row["cause"], row
+        assert (row["distribution"], row["version"]) == (f"planted-{namespace}", "1.5")
+        assert row["gates"] == (["twice"] if state == "loaded" else [])
+    assert listed["contested"]["state"] == "conflict"
+    assert "planted-first" in listed["contested"]["cause"]
+    assert "planted-second" in listed["contested"]["cause"]
+
+
+def test_a_plugin_is_imported_only_when_a_graph_names_it(faults: Path):
+    """Importing graphsvc and running a graph of its own gates imports no plugin; naming one imports that alone."""
+    code = """
+import sys, graphsvc
+def planted(): return sorted(m for m in sys.modules if m.startswith("planted"))
+graphsvc.parse("f = exp(x)").value_and_grad({"x": 1.0})
+assert planted() == [], planted()
+outputs, gradients = graphsvc.parse("f = good.twice(x)").value_and_grad({"x": 3.0})
+assert planted() == ["planted_good"], planted()
+print(outputs["f"], gradients["x"])
+"""
+    assert in_fresh_process(code, faults) == "6.0 2.0\n"
+
+
+@pytest.mark.parametrize("namespace", ["raises", "exits", "missing", "misspelt", "contested", "future"])
+def test_a_graph_that_names_a_refused_plugin_says_why(faults: Path, namespace: str):
+    """The error names the plugin and its fault, at every try; other gates go on working."""
+    code = f"""
+import graphsvc
+from graphsvc.errors import PluginError
+for _ in range(2):
+    try:
+        graphsvc.parse("f = {namespace}.twice(x)").value_and_grad({{"x": 3.0}})
+    except PluginError as error:
+        assert {namespace!r} in str(error), error
+        print(error.reason)
+print(graphsvc.parse("f = good.twice(x)").value_and_grad({{"x": 3.0}})[0]["f"])
+"""
+    assert in_fresh_process(code, faults) == "PLUGIN_REFUSED\nPLUGIN_REFUSED\n6.0\n"
+
+
+def test_a_plugin_may_be_registered_under_the_name_of_its_class(heat_folder: Path):
+    """A gate object of an installed plugin is saved under its full name, whether or not the plugin was named before."""
+    code = """
+import graphsvc
+from graphsvc_heat.gates import Rod
+graph = graphsvc.ComputationalGraph()
+graph.output("f", graph.add(Rod(steps=3), graph.input("u"), 0.25))
+node = graph.document().nodes[0]
+print(node.gate, dict(node.attributes), graph.document().gates)
+"""
+    assert in_fresh_process(code, heat_folder) == "heat.rod {'steps': 3} {'heat.rod': 1}\n"
+
+
+def test_the_example_package_passes_its_own_tests(heat_folder: Path):
+    """`plugins/graphsvc-heat`, installed by pip, passes its tests against this graphsvc."""
+    environment = {**os.environ, "PYTHONPATH": str(heat_folder)}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"]
+    folder = ROOT / "plugins" / "graphsvc-heat"
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+def test_a_client_without_a_plugin_uses_a_gate_that_only_the_server_has(heat_folder: Path):
+    """The package is importable on the server alone; the client builds, sends and differentiates its gate by name."""
+    graph = ComputationalGraph()
+    u, r = graph.input("u"), graph.input("r")
+    graph.output("f", graph.add("sum_square", graph.add("heat.rod", u, r, steps=3)))
+    inputs = {"u": [0.0, 0.0, 8.0, 0.0, 0.0], "r": 0.25}
+    assert "heat" not in find_plugins()
+    with pytest.raises(errors.UnknownGateError, match="No plugin 'heat'"):
+        graph.value_and_grad(inputs)
+    with serving(path=[heat_folder]) as target, graphsvc.connect(target) as client:
+        outputs, gradients = client.value_and_grad(graph, inputs)
+        assert {gate.name for gate in client.gates()} >= {"heat.rod", "heat.radiation", "matmul"}
+        (plugin,) = client.server_info().plugins
+        assert (plugin.namespace, plugin.distribution, plugin.state) == ("heat", "graphsvc-heat", "loaded")
+    code = f"""
+import graphsvc
+graph = graphsvc.parse("f = sum_square(heat.rod(u, r, steps=3))")
+outputs, gradients = graph.value_and_grad({inputs!r})
+print(repr([float(outputs["f"]), gradients["u"].tolist(), float(gradients["r"])]))
+"""
+    expected = [float(outputs["f"]), gradients["u"].tolist(), float(gradients["r"])]
+    assert in_fresh_process(code, heat_folder) == f"{expected!r}\n"
+    assert gradients["r"] < 0
+
+
+def test_a_server_starts_whatever_its_plugins_do(faults: Path):
+    """Faulty plugins are reported and absent; a graph that names one gets NOT_FOUND; good ones work."""
+    with (
+        serving(path=[faults], environment={"GRAPHSVC_PLUGIN_SECONDS": "5"}) as target,
+        graphsvc.connect(target) as client,
+    ):
+        states = {plugin.namespace: plugin.state for plugin in client.server_info().plugins}
+        expected = {namespace: state for namespace, (state, _, _) in FAULTS.items()} | {"contested": "conflict"}
+        assert states == expected
+        with pytest.raises(errors.UnknownGateError, match="No plugin 'raises' is installed here"):
+            client.value_and_grad(graphsvc.parse("f = raises.twice(x)"), {"x": 1.0})
+        outputs, _ = client.value_and_grad(graphsvc.parse("f = good.twice(x)"), {"x": 1.0})
+        assert outputs["f"] == 2
+
+
+def test_a_server_may_allow_some_plugins_alone(faults: Path):
+    """`--plugin` names the ones that are imported; others are as if not installed."""
+    with serving("--plugin", "good", path=[faults]) as target, graphsvc.connect(target) as client:
+        assert [plugin.namespace for plugin in client.server_info().plugins] == ["good"]
+        with pytest.raises(errors.UnknownGateError):
+            client.value_and_grad(graphsvc.parse("f = prints.twice(x)"), {"x": 1.0})
+
+
+def test_a_probe_ends_a_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The time limit holds, and the child process is gone."""
+    install(tmp_path, "hangs", FAULTS["hangs"][2])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    report = probe_plugin(find_plugins()["hangs"], seconds=2)
+    assert report.state is PluginState.TIMED_OUT
+
+
+def test_one_registry_loads_a_plugin_once_for_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Threads that name a plugin at once get the same classes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    install(tmp_path, "once", GOOD_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry()
+    with ThreadPoolExecutor(8) as pool:
+        classes = set(pool.map(lambda _: registry.gate_class("once.twice"), range(64)))
+    assert len(classes) == 1
+
+
+def test_a_namespace_that_is_no_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An entry point named `my-plugin` cannot stand before a dot."""
+    install(tmp_path, "my-plugin", GOOD_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    report = find_plugins()["my-plugin"]
+    assert report.state is PluginState.FAILED
+    assert "no name" in report.cause
+
+
+def test_a_conflict_is_not_imported():
+    """What is refused when it is found is refused when it is imported."""
+    report = PluginReport("a", "b", "1", "c").refused(PluginState.CONFLICT, "two packages claim it")
+    with pytest.raises(errors.PluginError, match="two packages"):
+        import_plugin(report)

@@ -82,7 +82,8 @@ def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = 
     data = tensor.data
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
-        msg = f"{what}: got {len(data)} bytes, but {name} of shape {quoted(shape)} takes {quoted(expected)}. Send every element."
+        takes = f"{name} of shape {quoted(shape)} takes {quoted(expected)}"
+        msg = f"{what}: got {len(data)} bytes, but {takes}. Send every element, in C order."
         raise TensorError(msg)
     if dtype.kind == "b" and data.translate(None, b"\x00\x01"):
         msg = f"{what}: booleans are the bytes 0 and 1, got others. Send one byte for each."

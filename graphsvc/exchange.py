@@ -9,7 +9,7 @@ from graphsvc.codec import graph_from_document, named_arrays, named_tensors
 from graphsvc.errors import UnknownGraphError
 from graphsvc.evaluation import InputGradients
 from graphsvc.graph import ComputationalGraph
-from graphsvc.question import listed_names
+from graphsvc.question import listed_names, seed_names
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Answer", "Conversation", "Question", "converse"]
@@ -64,6 +64,7 @@ def _request(graph: ComputationalGraph, question: Question) -> service_pb2.Evalu
         request.outputs.names.extend(listed_names("outputs", question.outputs))
         request.outputs.SetInParent()
     if question.output_gradients is not None:
+        seed_names(tuple(request.outputs.names) or graph.outputs, question.output_gradients)
         arrays = {name: as_array(value) for name, value in question.output_gradients.items()}
         # A Python number takes the dtype of its output, which the server knows.
         weak = [name for name, value in question.output_gradients.items() if not hasattr(value, "dtype")]

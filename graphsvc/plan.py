@@ -187,7 +187,7 @@ def described(error: BaseException) -> str:
     """Return class and message of a stranger's exception, whose `__str__` may itself fail or be very long."""
     try:
         text = str(error)[:300]
-    except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
+    except BaseException:  # noqa: BLE001 - a stranger's __str__ may raise anything
         text = "(its message cannot be read)"
     return f"{type(error).__name__}: {text}"
 

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import graphsvc
 import pytest
+
+import graphsvc
 from graphsvc.testing import serving
 
 ROOT = Path(__file__).parent.parent

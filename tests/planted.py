@@ -38,6 +38,50 @@ def install(
     (info / "entry_points.txt").write_text(f"[graphsvc]\n{namespace} = {module}\n")
 
 
+FAULTY_GATES = """
+import time
+from typing import ClassVar
+import graphsvc
+
+graphsvc_api_version = 1
+
+def fault(name, action):
+    def forward(self, x):
+        action()
+        return x
+    body = {"__module__": __name__, "__annotations__": {"name": ClassVar[str]}, "name": name, "forward": forward,
+            "backward": lambda self, dz: dz, "__doc__": "A fault."}
+    return type(graphsvc.Gate)(name, (graphsvc.Gate,), body)
+
+def raiser(error):
+    def action():
+        raise error
+    return action
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise SystemExit
+
+GATES = [
+    fault("sleep", lambda: time.sleep(0.2)),
+    fault("value", raiser(ValueError("secret /etc/shadow"))),
+    fault("leave", raiser(SystemExit("secret"))),
+    fault("interrupt", raiser(KeyboardInterrupt("secret"))),
+    fault("generator", raiser(GeneratorExit("secret"))),
+    fault("cancel", raiser(__import__("asyncio").CancelledError("secret"))),
+    fault("abort", raiser(__import__("grpc").aio.AbortError("secret"))),
+    fault("memory", raiser(MemoryError("secret"))),
+    fault("stop", raiser(StopIteration("secret"))),
+    fault("unprintable", raiser(Unprintable())),
+    fault("huge", raiser(ValueError("secret" * 10**6))),
+    fault("data", raiser(graphsvc.GateDataError("x must be positive"))),
+]
+
+@graphsvc.hookimpl
+def graphsvc_gates(context):
+    return GATES
+"""
+
 FAULTS = {
     "raises": ("failed", "ValueError: at import", "raise ValueError('at import')"),
     "exits": ("failed", "SystemExit", "raise SystemExit(0)"),

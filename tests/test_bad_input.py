@@ -5,15 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import graphsvc
 import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.v1 import graph_pb2, service_pb2, tensor_pb2
-from grpc_status import rpc_status
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

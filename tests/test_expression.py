@@ -2,9 +2,10 @@
 
 import random
 
-import graphsvc
 import numpy as np
 import pytest
+
+import graphsvc
 from graphsvc import errors
 from graphsvc.expression import MAX_LENGTH
 

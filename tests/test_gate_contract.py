@@ -6,11 +6,12 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytest
+from pydantic import Field
+
 from graphsvc import errors
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.gate import Elementwise, Gate
 from graphsvc.graph import ComputationalGraph
-from pydantic import Field
 
 
 def run(gate: Gate, *operands: Any, dz: Any = None, wrt: Any = None) -> tuple[Array, list[Array]]:

@@ -4,10 +4,11 @@ import importlib
 import pkgutil
 from typing import ClassVar
 
-import graphsvc.gates
 import numpy as np
 import pytest
 from every_gate import GateCase, every_example, every_gate
+
+import graphsvc.gates
 from graphsvc.arrays import Array, ArraySpec, spec_of
 from graphsvc.gate import Elementwise, Gate
 from graphsvc.graph import ComputationalGraph

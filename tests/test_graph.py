@@ -1,14 +1,16 @@
 """ComputationalGraph: building, running, and what comes out."""
 
+import itertools
 import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import graphsvc
 import networkx as nx
 import numpy as np
 import pytest
+
+import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.gates.activations import LeakyRelu, Sigmoid
 
@@ -187,11 +189,8 @@ def test_backward_without_argument_uses_the_last_forward_of_its_own_thread():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
-    fresh = []
-    thread = threading.Thread(target=lambda: fresh.append(pytest.raises(errors.MissingEvaluationError, graph.backward)))
-    thread.start()
-    thread.join()
-    assert len(fresh) == 1
+    with ThreadPoolExecutor(1) as pool, pytest.raises(errors.MissingEvaluationError):
+        pool.submit(graph.backward).result()
 
 
 def test_backward_needs_a_forward_of_the_same_graph():
@@ -314,7 +313,7 @@ def test_declared_shapes_are_exact():
 
 
 def test_topology_is_a_read_only_networkx_graph():
-    """networkx's own algorithms work on it, and cannot change the graph."""
+    """Networkx's own algorithms work on it, and cannot change the graph."""
     graph = graphsvc.parse("q = x + y; f = q * z")
     assert list(nx.ancestors(graph.topology, "q")) in (["x", "y"], ["y", "x"])
     with pytest.raises(nx.NetworkXError):
@@ -325,7 +324,7 @@ def network(*sizes: int) -> ComputationalGraph:
     """Return a network of sigmoid layers over columns, as the lecture writes it."""
     graph = ComputationalGraph()
     h = graph.input("x", shape=(sizes[0], None))
-    for i, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for i, (before, after) in enumerate(itertools.pairwise(sizes), 1):
         w = graph.input(f"w{i}", shape=(after, before), parameter=True)
         b = graph.input(f"b{i}", shape=(after, 1), parameter=True)
         h = graph.add("sigmoid", w @ h + b) if i < len(sizes) - 1 else w @ h + b

@@ -1,12 +1,14 @@
 """The cases of the lecture, in process and through a real server, with the same numbers."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import graphsvc
 import numpy as np
 import pytest
+
+import graphsvc
 from graphsvc import ComputationalGraph
 from graphsvc.testing import check_gradients
 
@@ -141,7 +143,7 @@ def layers(*sizes: int) -> tuple[ComputationalGraph, dict[str, np.ndarray]]:
     graph = ComputationalGraph()
     weights = {}
     h = graph.input("x", shape=(sizes[0], None))
-    for i, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for i, (before, after) in enumerate(itertools.pairwise(sizes), 1):
         for name, shape in ((f"w{i}", (after, before)), (f"b{i}", (after, 1))):
             weights[name] = random.normal(size=shape)
             graph.input(name, shape=shape, parameter=True)

@@ -2,9 +2,10 @@
 
 import math
 
-import graphsvc
 import numpy as np
 import pytest
+
+import graphsvc
 
 INF = math.inf
 NAN = math.nan

@@ -17,7 +17,7 @@ __all__ = ["check"]
 @click.option("--gradients", is_flag=True, help="Compare the gradients at these inputs with central differences.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the random output gradients and directions.")
 def check(graph: str, inputs: tuple[str, ...], *, gradients: bool, seed: int) -> None:
-    r"""Check names, gates, attributes and, where inputs are given, shapes and gradients of GRAPH.
+    """Check names, gates, attributes and, where inputs are given, shapes and gradients of GRAPH.
 
     \b
     Example:

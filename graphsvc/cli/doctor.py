@@ -26,7 +26,7 @@ _GRADIENTS = {"x": -4.0, "y": -4.0, "z": 3.0}
 @click.command()
 @click.option("--target", metavar="HOST:PORT", help="Examine this server as well.")
 def doctor(target: str | None) -> None:
-    r"""Find out what is wrong with this installation, or with a server.
+    """Find out what is wrong with this installation, or with a server.
 
     \b
     Example:

@@ -16,7 +16,7 @@ __all__ = ["gates"]
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def gates(name: str | None, *, as_json: bool) -> None:
-    r"""List the gates that are installed here, or describe the gate NAME.
+    """List the gates that are installed here, or describe the gate NAME.
 
     \b
     Example:

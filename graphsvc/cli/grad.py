@@ -33,7 +33,7 @@ def grad(
     target: str | None,
     timeout: float,
 ) -> None:
-    r"""Print outputs and input gradients of GRAPH.
+    """Print outputs and input gradients of GRAPH.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, or @FILE.npy.
 

@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="graphsvc")
 def main() -> None:
-    r"""Gradients as a service: run a computational graph forward and backward.
+    """Gradients as a service: run a computational graph forward and backward.
 
     \b
     Example:

@@ -12,7 +12,7 @@ __all__ = ["plugin"]
 
 @click.group()
 def plugin() -> None:
-    r"""Look after plugins.
+    """Look after plugins.
 
     \b
     Example:
@@ -24,7 +24,7 @@ def plugin() -> None:
 @click.option("--seconds", default=20.0, show_default=True, help="How long the import of a plugin may take.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_plugins(seconds: float, *, as_json: bool) -> None:
-    r"""List the installed plugins, each imported in a process of its own, with what became of it and why.
+    """List the installed plugins, each imported in a process of its own, with what became of it and why.
 
     \b
     Example:

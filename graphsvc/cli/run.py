@@ -17,7 +17,7 @@ __all__ = ["run"]
 def run(
     graph: str, inputs: tuple[str, ...], wanted: tuple[str, ...], *, as_json: bool, target: str | None, timeout: float
 ) -> None:
-    r"""Print the outputs of GRAPH.
+    """Print the outputs of GRAPH.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, or @FILE.npy.
 

@@ -20,7 +20,7 @@ __all__ = ["serve"]
     "--plugin", "plugins", multiple=True, metavar="NAMESPACE", help="Allow only this plugin; may be repeated."
 )
 def serve(host: str | None, port: int | None, threads: int | None, plugins: tuple[str, ...]) -> None:
-    r"""Serve gradients over gRPC until interrupted.
+    """Serve gradients over gRPC until interrupted.
 
     Whoever reaches the port may use it: listen on other addresses than this machine's only where that is meant. Every
     setting can be given as GRAPHSVC_<NAME> in the environment, such as GRAPHSVC_MAX_MESSAGE_BYTES.

@@ -1,0 +1,208 @@
+"""The command line, run as a user runs it."""
+
+import importlib
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+import graphsvc
+from graphsvc.cli.main import COMMANDS, main
+
+COMMAND = [sys.executable, "-m", "graphsvc"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it printed."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """Return every command and subcommand."""
+    commands: list[tuple[str, ...]] = [()]
+    for name in COMMANDS:
+        commands.append((name,))
+        command = getattr(importlib.import_module(f"graphsvc.cli.{name}"), name)
+        if isinstance(command, click.Group):
+            commands += [(name, sub) for sub in command.commands]
+    return commands
+
+
+def examples() -> list[str]:
+    """Return every example in every help text."""
+    found = []
+    for command in every_command():
+        found += re.findall(r"^ +(graphsvc .*)$", run(*command, "--help").stdout, re.MULTILINE)
+    return list(dict.fromkeys(found))
+
+
+def test_grad_prints_outputs_and_gradients():
+    """F and the three gradients, for people and for programs."""
+    done = run("grad", "f = (x + y) * z", "x=-2", "y=5", "z=-4")
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    assert ["output", "f", "-12.0"] in rows
+    for name, gradient in (("x", "-4.0"), ("y", "-4.0"), ("z", "3.0")):
+        assert ["gradient", name, gradient] in rows
+    as_json = run("grad", "f = (x + y) * z", "x=-2", "y=5", "z=-4", "--json")
+    assert as_json.stdout == ('{"outputs": {"f": -12.0}, "input_gradients": {"x": -4.0, "y": -4.0, "z": 3.0}}\n')
+
+
+def test_grad_and_run_work_remotely(target: str):
+    """`--target` gives the same."""
+    for command in ("grad", "run"):
+        arguments = (command, "f = (x + y) * z", "x=-2", "y=5", "z=-4", "--json")
+        assert run(*arguments, "--target", target).stdout == run(*arguments).stdout
+
+
+def test_grad_takes_files_and_options(tmp_path: Path):
+    """Graph files, arrays from files, chosen inputs and outputs, output gradients, special numbers."""
+    graphsvc.parse("f = x * w; g = x + w").save(tmp_path / "g.json")
+    np.save(tmp_path / "x.npy", np.array([1.0, 2.0]))
+    np.savez(tmp_path / "all.npz", w=np.array([3.0, np.inf]), v=np.array([9.0]))
+    done = run(
+        *("grad", "g.json", "x=@x.npy", "w=@all.npz", "--output", "f", "--output-gradient", "f=[1, 10]"),
+        *("--wrt", "x", "--json"),
+        cwd=tmp_path,
+    )
+    assert json.loads(done.stdout) == {"outputs": {"f": [3.0, "Infinity"]}, "input_gradients": {"x": [3.0, "Infinity"]}}
+    done = run("run", "f = -v", "v=@all.npz:v", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == {"outputs": {"f": [-9.0]}}
+    done = run("grad", "f = x * 1", "x=NaN", "--json")
+    assert json.loads(done.stdout) == {"outputs": {"f": "NaN"}, "input_gradients": {"x": 1.0}}
+    done = run("grad", "f = sum(x) + 0 * y; g = y", 'x=[1,"Infinity"]', "y=2", "--output", "g", "--json")
+    assert json.loads(done.stdout)["disconnected"] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("grad", "f = (x", "x=1"), 1, "Expected ')'"),
+        (("grad", "f = nope(x)", "x=1"), 1, "GATE_NOT_FOUND"),
+        (("grad", "f = x * y", "x=1"), 1, "INPUT_MISSING"),
+        (("grad", "f = x @ y", "x=[1]", "y=[1,2]"), 1, "SHAPE_MISMATCH"),
+        (("grad", "f = x", "x"), 2, "is no input"),
+        (("grad", "f = x", "x=one"), 2, "is no value"),
+        (("grad", "f = x", "x=1", "x=2"), 2, "given twice"),
+        (("grad", "f = x", "x=@none.npy"), 2, "cannot be read"),
+        (("grad", "none.json", "x=1"), 2, "no file"),
+        (("grad",), 2, "Missing argument"),
+        (("nonsense",), 2, "No such command"),
+        (("grad", "f = x", "x=1", "--target", "localhost:1"), 3, "SERVER_UNREACHABLE"),
+        (("run", "f = x", "x=1", "--target", "localhost:1"), 3, "SERVER_UNREACHABLE"),
+        (("doctor", "--target", "localhost:1"), 3, "No server answers"),
+        (("check", "f = exp(x, x)"), 1, "ARITY_MISMATCH"),
+        (("gates", "sigmoyd"), 1, "Did you mean 'sigmoid'"),
+        (("serve", "--port", "99999"), 2, "port"),
+        (("serve", "--plugin", "none"), 1, "not installed"),
+    ],
+)
+def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
+    """0 done, 1 refused, 2 usage, 3 unreachable; the reason is on stderr, and no traceback."""
+    done = run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == "" or arguments[0] == "doctor"
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff\xfe", b"{}", b"[1]", b"not json", b""])
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: bytes):
+    """Whatever the file holds."""
+    (tmp_path / "g.json").write_bytes(content)
+    done = run("check", "g.json", cwd=tmp_path)
+    assert (done.returncode, "NOT_A_GRAPH" in done.stderr) == (1, True)
+
+
+def test_check_compares_gradients():
+    """It prints the comparison, and fails where they differ, as at a kink."""
+    done = run("check", "f = x * sigmoid(y)", "x=2", "y=[0.5,-1]", "--gradients")
+    assert done.returncode == 0
+    assert done.stdout.count(" ok") == 2
+    done = run("check", "f = max(x, 0)", "x=0.0000001", "--gradients")
+    assert done.returncode == 1
+    assert "WRONG" in done.stdout
+    assert "'x'" in done.stderr
+
+
+def test_gates_lists_and_describes():
+    """Every gate with its operands; one with its attributes; the same as JSON."""
+    listed = json.loads(run("gates", "--json").stdout)
+    assert {"matmul", "sigmoid", "svm_hinge"} <= {gate["name"] for gate in listed}
+    assert "axis" in run("gates", "softmax").stdout
+    assert json.loads(run("gates", "softmax", "--json").stdout)["attributes"]["axis"]["default"] == -1
+
+
+def test_doctor_examines_a_server(target: str):
+    """It asks the server for a gradient and compares it."""
+    done = run("doctor", "--target", target)
+    assert done.returncode == 0
+    assert f"server {target}" in done.stdout
+
+
+@pytest.mark.parametrize("command", every_command(), ids=lambda command: " ".join(command) or "graphsvc")
+def test_every_help_text_has_an_example(command: tuple[str, ...]):
+    """`--help` of every command and subcommand shows one."""
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert re.search(r"^ +graphsvc ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", [e for e in examples() if " serve" not in e])
+def test_an_example_of_a_help_text_runs(example: str):
+    """Each example does what it says."""
+    done = run(*shlex.split(example)[1:])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_example_of_serve_serves():
+    """It says where it listens, answers, and stops when it is told to."""
+    (example,) = [e for e in examples() if " serve" in e]
+    with subprocess.Popen([*COMMAND, *shlex.split(example)[1:]], stdout=subprocess.PIPE, text=True) as process:
+        target = process.stdout.readline().split()[-1]
+        assert run("run", "f = x + 1", "x=1", "--json", "--target", target).stdout == '{"outputs": {"f": 2.0}}\n'
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_help_imports_nothing_heavy():
+    """`--help` must answer within 150 ms, so it imports neither NumPy nor gRPC nor pydantic nor any command."""
+    code = """
+import sys
+from graphsvc.cli.main import main
+try: main(["--help"])
+except SystemExit: pass
+heavy = {"numpy", "grpc", "pydantic", "networkx", "rich", "google"} | {m for m in sys.modules if m == "graphsvc.graph"}
+print("imported:", sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.endswith("imported: []\n")
+
+
+def test_every_command_is_in_the_help():
+    """The table of lazy commands and the modules agree."""
+    folder = Path(importlib.import_module("graphsvc.cli").__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "arguments", "printing"}
+    assert modules == set(COMMANDS)
+    assert main.name == "main"
+
+
+def test_output_is_plain_where_it_is_piped():
+    """No colours and no escape codes."""
+    assert "\x1b" not in run("grad", "f = x * x", "x=3").stdout

@@ -1,0 +1,470 @@
+"""The service over a real network: what a server promises, and what clients do by themselves."""
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from planted import FAULTY_GATES, install
+
+import graphsvc
+from graphsvc import ComputationalGraph, errors
+from graphsvc.codec import graph_from_document, named_tensors
+from graphsvc.registry import default_registry
+from graphsvc.testing import serving
+from graphsvc.v1 import service_pb2, service_pb2_grpc
+
+EVALUATE = "/graphsvc.v1.GraphService/Evaluate"
+GRAPH = graphsvc.parse("f = (x + y) * z")
+INPUTS = {"x": -2.0, "y": 5.0, "z": -4.0}
+GRADIENTS = {"x": -4.0, "y": -4.0, "z": 3.0}
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with gates that fail in every way."""
+    folder = tmp_path_factory.mktemp("faulty")
+    install(folder, "faulty", FAULTY_GATES)
+    with serving("--threads", "4", path=[folder]) as target:
+        yield target
+
+
+def chain(gate: str, count: int) -> ComputationalGraph:
+    """Return a chain of gates."""
+    graph = ComputationalGraph()
+    node = graph.input("x")
+    for _ in range(count):
+        node = graph.add(gate, node)
+    graph.output("f", node)
+    return graph
+
+
+# Clients ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_sent_once_and_then_by_its_digest(target: str):
+    """The digest is the server's; a server that forgets is sent the graph again, unseen."""
+    with serving(environment={"GRAPHSVC_CACHED_GRAPHS": "1"}) as forgetful, graphsvc.connect(forgetful) as client:
+        other = graphsvc.parse("f = x * 2")
+        for _ in range(3):
+            assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
+            assert client.value_and_grad(other, {"x": 1.0})[1] == {"x": 2.0}
+        assert client._known == {g.digest(): g.digest() for g in (GRAPH, other)}
+
+
+def test_a_client_survives_the_restart_of_its_server():
+    """A new server on the same port knows no digests; the client sends the graph again by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    with graphsvc.connect(f"127.0.0.1:{port}") as client:
+        for _ in range(2):
+            with serving("--port", port):
+                deadline = time.monotonic() + 20
+                while True:
+                    try:
+                        assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
+                        break
+                    except errors.UnreachableError:
+                        assert time.monotonic() < deadline
+                        time.sleep(0.1)
+
+
+def test_many_threads_share_a_client(client: graphsvc.Client):
+    """Each gets the answer to its own question."""
+    graph = graphsvc.parse("f = sum(x * x)")
+
+    def ask(i: int) -> bool:
+        outputs, gradients = client.value_and_grad(graph, {"x": np.full(10, float(i))})
+        return outputs["f"] == 10.0 * i * i and bool(np.all(gradients["x"] == 2.0 * i))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(ask, range(200)))
+
+
+def test_a_client_can_be_pickled(client: graphsvc.Client):
+    """The copy opens a connection of its own."""
+    with pickle.loads(pickle.dumps(client)) as copy:  # noqa: S301 - our own bytes
+        assert copy.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
+    again = pickle.loads(pickle.dumps(graphsvc.aio.connect("localhost:1")))  # noqa: S301 - our own bytes
+    assert again.target == "localhost:1"
+
+
+def ask_in_child(client: graphsvc.Client) -> dict[str, float]:
+    """Run a graph in a child process."""
+    return {name: float(g) for name, g in client.value_and_grad(GRAPH, INPUTS)[1].items()}
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_client_works_in_another_process(client: graphsvc.Client, method: str):
+    """A client that was used goes to a child process and works there."""
+    assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply(ask_in_child, (client,)) == GRADIENTS
+
+
+def test_a_client_works_in_an_event_loop(target: str):
+    """The asyncio client asks many questions at once, and works in one event loop after another."""
+    graph = graphsvc.parse("f = sum(x * x)")
+    client = graphsvc.aio.connect(target)
+
+    async def main() -> None:
+        async with client:
+            answers = await asyncio.gather(
+                *(client.value_and_grad(graph, {"x": np.full(3, float(i))}) for i in range(50))
+            )
+            for i, (outputs, gradients) in enumerate(answers):
+                assert outputs["f"] == 3.0 * i * i
+                np.testing.assert_array_equal(gradients["x"], np.full(3, 2.0 * i))
+            with pytest.raises(errors.MissingInputError):
+                await client.graph(graph).value_and_grad({})
+            with pytest.raises(errors.UnknownGateError):
+                await client.value_and_grad(graphsvc.parse("f = nope(x)"), {"x": 1.0})
+            assert len(await client.gates()) == len(default_registry().gates())
+            assert (await client.server_info()).version == graphsvc.__version__
+
+    for _ in range(2):
+        asyncio.run(main())
+
+
+def test_the_asyncio_client_sends_a_forgotten_graph_again():
+    """As the other client does."""
+
+    async def main(target: str) -> None:
+        async with graphsvc.aio.connect(target) as client:
+            for _ in range(2):
+                assert (await client.value_and_grad(GRAPH, INPUTS))[1] == GRADIENTS
+                assert (await client.value_and_grad(graphsvc.parse("f = x"), {"x": 1.0}))[1] == {"x": 1.0}
+
+    with serving(environment={"GRAPHSVC_CACHED_GRAPHS": "1"}) as target:
+        asyncio.run(main(target))
+
+
+def test_results_of_a_server_may_be_written_to(client: graphsvc.Client):
+    """Outputs and gradients are writable arrays in C order; disconnected inputs are flagged."""
+    outputs, gradients = client.value_and_grad(
+        graphsvc.parse("f = transpose(x); g = y"),
+        {"x": np.ones((2, 3)), "y": 1.0},
+        output_gradients={"f": np.ones((3, 2))},
+    )
+    outputs["f"] += 1
+    gradients["x"] += 1
+    assert outputs["f"].flags.c_contiguous
+    assert gradients.disconnected == ("y",)
+
+
+def test_output_gradients_given_as_python_numbers_take_the_dtype_of_the_output(client: graphsvc.Client):
+    """Remote as in process, for numbers and lists."""
+    graph = graphsvc.parse("f = x * 2")
+    for x, seed in ((np.float32(1), 3.0), (np.ones(2, np.float16), [1.0, 2.0])):
+        here = graph.value_and_grad({"x": x}, output_gradients={"f": seed})
+        there = client.value_and_grad(graph, {"x": x}, output_gradients={"f": seed})
+        assert here[1]["x"].dtype == there[1]["x"].dtype == x.dtype
+        np.testing.assert_array_equal(here[1]["x"], there[1]["x"])
+
+
+def test_random_graphs_have_the_same_bits_in_process_and_served(client: graphsvc.Client):
+    """Fifty random graphs with fan-out and broadcasting."""
+    random = np.random.default_rng(12)
+    unary = ["sigmoid", "tanh", "exp", "square", "negative", "relu", "softmax"]
+    binary = ["add", "subtract", "multiply", "maximum", "minimum"]
+    for _ in range(50):
+        graph = ComputationalGraph()
+        shapes = {"a": (3, 4), "b": (4,), "c": (3, 1)}
+        nodes = [graph.input(name) for name in shapes]
+        for _ in range(12):
+            if random.random() < 0.4:
+                nodes.append(graph.add(str(random.choice(unary)), nodes[random.integers(len(nodes))]))
+            else:
+                x, y = (nodes[i] for i in random.integers(len(nodes), size=2))
+                nodes.append(graph.add(str(random.choice(binary)), x, y))
+        graph.output("f", graph.add("sum", nodes[-1]))
+        graph.output("g", graph.add("mean", nodes[-2]))
+        inputs = {name: random.normal(size=shape) for name, shape in shapes.items()}
+        seeds = {"f": float(random.normal()), "g": float(random.normal())}
+        here = graph.value_and_grad(inputs, output_gradients=seeds)
+        there = client.value_and_grad(graph, inputs, output_gradients=seeds)
+        for mine, theirs in zip(here, there, strict=True):
+            assert mine.keys() == theirs.keys()
+            for name in mine:
+                assert mine[name].tobytes() == theirs[name].tobytes()
+        assert here[1].disconnected == there[1].disconnected
+
+
+# The server ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_lists_its_gates(client: graphsvc.Client):
+    """ListGates says of each gate what a client without it needs to know."""
+    gates = {gate.name: gate for gate in client.gates()}
+    assert set(gates) == set(default_registry().gates())
+    matmul = gates["matmul"]
+    assert list(matmul.operands) == ["x", "y"]
+    assert matmul.version == 1
+    assert "Matrix product" in matmul.documentation
+    assert list(gates["take"].differentiable_operands) == ["x"]
+    assert '"axis"' in gates["sum"].attributes_schema
+    assert gates["concatenate"].variadic
+
+
+def test_the_server_says_what_it_is(client: graphsvc.Client):
+    """GetServerInfo gives version, dtypes and limits."""
+    info = client.server_info()
+    limits = {limit.name: limit.value for limit in info.limits}
+    assert info.version == graphsvc.__version__
+    assert limits["max_message_bytes"] == 64 * 2**20
+    assert limits["max_nodes"] == 100_000
+    assert len(info.dtypes) == 14
+
+
+def test_health_and_reflection_answer(target: str):
+    """Stock tools find the service, its methods and its health."""
+    with grpc.insecure_channel(target) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "graphsvc.v1.GraphService"):
+            assert health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status == 1
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert "graphsvc.v1.GraphService" in database.get_services()
+        descriptor = database.FindFileContainingSymbol("graphsvc.v1.GraphService")
+        assert [method.name for method in descriptor.service[0].method] == ["Evaluate", "ListGates", "GetServerInfo"]
+
+
+def test_reflection_can_be_switched_off():
+    """A setting of the environment."""
+    with serving(environment={"GRAPHSVC_REFLECTION": "false"}) as target, grpc.insecure_channel(target) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("method", ["ListGates", "GetServerInfo"])
+def test_garbage_to_any_method_is_an_invalid_argument(target: str, method: str):
+    """No RPC answers garbage with UNKNOWN."""
+    with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/graphsvc.v1.GraphService/{method}")(b"\xff" * 20, timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_no_method_escapes_the_law_of_garbage():
+    """Every RPC of the service is tried with garbage: Evaluate among the bad input, the others above."""
+    methods = service_pb2.DESCRIPTOR.services_by_name["GraphService"].methods_by_name
+    assert set(methods) == {"Evaluate", "ListGates", "GetServerInfo"}
+
+
+@pytest.mark.parametrize(
+    "gate", ["value", "leave", "interrupt", "generator", "cancel", "abort", "memory", "stop", "unprintable", "huge"]
+)
+def test_a_gate_that_fails_is_internal_and_tells_nothing(faulty: str, gate: str, capfd: pytest.CaptureFixture[str]):
+    """Whatever a gate raises, the call ends with INTERNAL, the client sees no text of it, and the server goes on."""
+    graph = chain(f"faulty.{gate}", 1)
+    with graphsvc.connect(faulty) as client:
+        with pytest.raises(errors.GraphsvcError) as caught:
+            client.value_and_grad(graph, {"x": 1.0})
+        assert caught.value.reason in ("GATE_FAILED", "SERVER_FAILED")
+        assert "secret" not in caught.value.message
+        assert "Error" not in caught.value.message
+        if caught.value.reason == "GATE_FAILED":
+            assert (caught.value.gate, caught.value.node) == (f"faulty.{gate}", f"faulty.{gate}.1")
+        assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
+    request = service_pb2.EvaluateRequest(
+        graph=graph_from_document(graph.document()), inputs=named_tensors({"x": np.ones(())})
+    )
+    with grpc.insecure_channel(faulty) as channel, pytest.raises(grpc.RpcError) as raw:
+        service_pb2_grpc.GraphServiceStub(channel).Evaluate(request, timeout=10)
+    assert raw.value.code() is grpc.StatusCode.INTERNAL
+    assert all(b"secret" not in value for _, value in raw.value.trailing_metadata() if isinstance(value, bytes))
+
+
+def test_data_that_a_gate_refuses_is_told_with_its_own_message(faulty: str):
+    """GateDataError of a plugin is INVALID_ARGUMENT, with the author's words."""
+    with graphsvc.connect(faulty) as client, pytest.raises(errors.GateDataError, match="x must be positive"):
+        client.value_and_grad(chain("faulty.data", 1), {"x": 1.0})
+
+
+def idle_after(target: str, seconds: float) -> bool:
+    """Tell whether the server is free again: four calls of one gate each, at once, are done in about one's time."""
+    began = time.monotonic()
+    with graphsvc.connect(target) as client, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: client.value_and_grad(chain("faulty.sleep", 1), {"x": 1.0}), range(4)))
+    return time.monotonic() - began < seconds
+
+
+def test_an_expired_deadline_stops_between_gates(faulty: str):
+    """The call ends with DEADLINE_EXCEEDED in time, and the threads are free soon after, not 10 s later."""
+    with graphsvc.connect(faulty) as client, ThreadPoolExecutor(4) as pool:
+        began = time.monotonic()
+        calls = [
+            pool.submit(client.value_and_grad, chain("faulty.sleep", 50), {"x": 1.0}, timeout=0.5) for _ in range(4)
+        ]
+        for call in calls:
+            with pytest.raises(errors.DeadlineError):
+                call.result()
+        assert time.monotonic() - began < 5
+    assert idle_after(faulty, 5)
+
+
+def test_a_cancelled_call_stops_between_gates(faulty: str):
+    """A client that goes away frees its thread at the next gate."""
+
+    async def main() -> None:
+        async with graphsvc.aio.connect(faulty) as client:
+            tasks = [
+                asyncio.create_task(client.value_and_grad(chain("faulty.sleep", 50), {"x": 1.0})) for _ in range(4)
+            ]
+            await asyncio.sleep(0.5)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(result, asyncio.CancelledError) for result in results)
+
+    asyncio.run(main())
+    assert idle_after(faulty, 5)
+
+
+def test_the_server_limits_the_time_of_a_call_without_deadline(tmp_path: Path):
+    """`max_seconds` holds whatever the client says."""
+    install(tmp_path, "faulty", FAULTY_GATES)
+    with (
+        serving(path=[tmp_path], environment={"GRAPHSVC_MAX_SECONDS": "0.5"}) as target,
+        graphsvc.connect(target, timeout=None) as client,
+        pytest.raises(errors.DeadlineError, match="deadline passed"),
+    ):
+        client.value_and_grad(chain("faulty.sleep", 50), {"x": 1.0})
+
+
+def test_the_event_loop_is_free_while_graphs_run(faulty: str):
+    """Health answers at once while all threads are busy."""
+    with graphsvc.connect(faulty) as client, ThreadPoolExecutor(4) as pool, grpc.insecure_channel(faulty) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        calls = [pool.submit(client.value_and_grad, chain("faulty.sleep", 5), {"x": 1.0}) for _ in range(8)]
+        answered = 0
+        while not all(call.done() for call in calls):
+            assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
+            answered += 1
+        assert answered > 10
+
+
+@pytest.mark.parametrize(
+    ("limit", "expression"),
+    [
+        ("NODES", "f = -x + -x"),
+        ("OPERANDS", "f = concatenate(x, x, x)"),
+        ("TENSORS", "f = x + 1 + 2 + 3"),
+        ("OUTPUTS", "f = x; g = x; h = x"),
+    ],
+)
+def test_a_graph_over_a_limit_is_refused(limit: str, expression: str):
+    """Each limit can be set, and is told with what was asked."""
+    with (
+        serving(environment={f"GRAPHSVC_MAX_{limit}": "2"}) as target,
+        graphsvc.connect(target) as client,
+        pytest.raises(errors.LimitError, match=f"this server takes 2.*max_{limit.lower()}") as caught,
+    ):
+        client.value_and_grad(graphsvc.parse(expression), {"x": [1.0]}, wrt=[])
+    assert caught.value.facts["limit"] == f"max_{limit.lower()}"
+
+
+def test_a_message_over_the_limit_is_refused_both_ways():
+    """A request or a response over `max_message_bytes` is RESOURCE_EXHAUSTED; the connection lives."""
+    with (
+        serving(environment={"GRAPHSVC_MAX_MESSAGE_BYTES": str(2**20)}) as target,
+        graphsvc.connect(target) as client,
+    ):
+        with pytest.raises(errors.LimitError):
+            client.value_and_grad(graphsvc.parse("f = sum(x)"), {"x": np.ones(2**18)})
+        with pytest.raises(errors.LimitError, match="max_message_bytes"):
+            client.value_and_grad(graphsvc.parse("f = broadcast_to(x, shape=(1000, 1000))"), {"x": 1.0}, wrt=[])
+        assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
+
+
+def test_large_messages_pass(client: graphsvc.Client):
+    """24 MiB in and 24 MiB of gradient out are within the default limit."""
+    x = np.random.default_rng(0).normal(size=3 * 2**20)
+    _, gradients = client.value_and_grad(graphsvc.parse("f = sum_square(x)"), {"x": x})
+    np.testing.assert_array_equal(gradients["x"], 2 * x)
+
+
+def test_nobody_there_is_told_with_the_target():
+    """A wrong target is an UnreachableError that says what to do."""
+    with graphsvc.connect("localhost:1") as client, pytest.raises(errors.UnreachableError, match="graphsvc serve"):
+        client.value_and_grad(GRAPH, INPUTS)
+
+
+def test_a_second_server_on_a_port_is_refused(target: str):
+    """It does not silently share the port."""
+    command = [sys.executable, "-m", "graphsvc", "serve", "--port", target.rsplit(":")[-1]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "cannot be opened" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopping_server_finishes_its_calls(tmp_path: Path, number: signal.Signals):
+    """A call that runs when the server is told to stop gets its answer; then the process ends with code 0."""
+    install(tmp_path, "faulty", FAULTY_GATES)
+    command = [sys.executable, "-m", "graphsvc", "serve", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        target = process.stdout.readline().split()[-1]
+        with graphsvc.connect(target) as client, ThreadPoolExecutor(1) as pool:
+            client.value_and_grad(GRAPH, INPUTS)
+            call = pool.submit(client.value_and_grad, chain("faulty.sleep", 5), {"x": 3.0})
+            time.sleep(0.4)
+            process.send_signal(number)
+            assert call.result()[0]["f"] == 3
+        assert process.wait(20) == 0
+
+
+def test_the_service_works_with_a_generated_stub_alone(target: str):
+    """A client of another language needs the proto files and nothing of ours: made here with the generated stub."""
+    request = service_pb2.EvaluateRequest()
+    request.graph.format_version = 1
+    for name in "xyz":
+        request.graph.inputs.add(name=name)
+        request.inputs.add(name=name).tensor.MergeFrom(named_tensors({"v": np.asarray(INPUTS[name])})[0].tensor)
+    request.graph.nodes.add(name="q", gate="add", operands=["x", "y"])
+    request.graph.nodes.add(name="p", gate="multiply", operands=["q", "z"])
+    request.graph.outputs.add(name="f", source="p")
+    with grpc.insecure_channel(target) as channel:
+        response = service_pb2_grpc.GraphServiceStub(channel).Evaluate(request, timeout=10)
+    assert np.frombuffer(response.outputs[0].tensor.data) == [-12.0]
+    assert {g.name: np.frombuffer(g.tensor.data)[0] for g in response.input_gradients} == GRADIENTS
+    assert len(response.graph_digest) == 32
+
+
+def test_one_graph_runs_in_many_threads_at_once(client: graphsvc.Client):
+    """The same graph and different shapes at once: plans and evaluations do not mix."""
+    graph = graphsvc.parse("f = sum(sigmoid(x @ w) ** 2)")
+    random = np.random.default_rng(1)
+    questions = [
+        {"x": random.normal(size=(n, 5)), "w": random.normal(size=(5, n))} for n in range(1, 9) for _ in range(5)
+    ]
+    expected = [graph.value_and_grad(question) for question in questions]
+    start = threading.Barrier(8)
+
+    def ask(i: int) -> list[bool]:
+        start.wait()
+        return [
+            got[0]["f"].tobytes() == expected[k][0]["f"].tobytes()
+            and got[1]["w"].tobytes() == expected[k][1]["w"].tobytes()
+            for k in range(i, len(questions), 8)
+            for got in (graph.value_and_grad(questions[k]), client.value_and_grad(graph, questions[k]))
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(ok for results in pool.map(ask, range(8)) for ok in results)

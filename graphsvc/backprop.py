@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from graphsvc.arrays import Array, Literal
-from graphsvc.calls import Record, call_backward, call_forward, freeze, with_literals
+from graphsvc.calls import Record, call_backward, call_forward, freeze
 from graphsvc.plan import Step
 
 __all__ = ["backward", "forward"]
@@ -33,8 +33,7 @@ def forward(
     for step in steps:
         if between:
             between()
-        operands = with_literals(step.node, [values[operand] for operand in step.node.operands])
-        outputs, record = call_forward(step, operands)
+        outputs, record = call_forward(step, [values[operand] for operand in step.node.operands])
         values.update(zip(step.node.results, outputs, strict=True))
         if record:
             records[step.node.name] = record

@@ -18,7 +18,7 @@ from graphsvc.gate import Elementwise
 from graphsvc.plan import BoundNode, Step, described, literal_array
 from graphsvc.signature import Parameter, Source
 
-__all__ = ["Record", "call_backward", "call_forward", "freeze", "with_literals"]
+__all__ = ["Record", "call_backward", "call_forward", "freeze"]
 
 
 # Looking a dtype up by its name takes ten times as long.
@@ -38,12 +38,10 @@ class Record:
     saved: tuple[object, ...]
 
 
-def with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Array]:
+def _with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Array]:
     """Return the operands with Python literals turned into arrays of the dtypes that they meet."""
     # np.float64 is a float by inheritance, and no literal.
     literal = [type(operand) in (int, float) for operand in operands]
-    if not any(literal):
-        return cast(list[Array], operands)
     signature = node.gate.signature
     strong = [
         cast(Array, operand).dtype
@@ -72,8 +70,12 @@ def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *argumen
 # Forward ------------------------------------------------------------------------------------------------------------
 
 
-def call_forward(step: Step, operands: Sequence[Array]) -> tuple[tuple[Array, ...], Record | None]:
+def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array, ...], Record | None]:
     """Run a gate forward.
+
+    Args:
+        step: The gate, and which gradients of it are wanted.
+        values: Its operands.
 
     Returns:
         Its outputs, read-only, and what its backward will need; None if no gradient of it is wanted.
@@ -84,6 +86,7 @@ def call_forward(step: Step, operands: Sequence[Array]) -> tuple[tuple[Array, ..
         GateError: It failed otherwise.
     """
     node, signature = step.node, step.node.gate.signature
+    operands = _with_literals(node, values) if step.literal else cast(list[Array], values)
     returned = _invoke(node, "forward", signature.forward, *operands)
     count = len(signature.outputs) + len(signature.saves)
     if count == 1:

@@ -4,6 +4,7 @@ A plan is made once for each combination of wanted outputs, wanted gradients, sh
 topological order, which operands need a gradient, and which values nobody needs after a gate.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,7 +24,7 @@ from graphsvc.errors import (
     NotDifferentiableError,
 )
 from graphsvc.gate import Gate
-from graphsvc.signature import BackwardRule, Signature, Source
+from graphsvc.signature import BackwardRule, Source
 
 __all__ = ["BoundNode", "Plan", "Spec", "Step", "described", "infer_specs", "literal_array", "make_plan"]
 
@@ -52,6 +53,7 @@ class Step:
     """One gate of a plan.
 
     Attributes:
+        literal: Whether an operand is a Python literal.
         wanted: For each operand, whether its gradient is wanted.
         rules: The backward rules to call, each with the index of its named operand; None for the joint `backward`.
         kept_operands: Positions of the operands that must live until the backward pass.
@@ -61,6 +63,7 @@ class Step:
     """
 
     node: BoundNode
+    literal: bool
     wanted: tuple[bool, ...]
     rules: tuple[tuple[BackwardRule, int | None], ...]
     kept_operands: frozenset[int]
@@ -300,24 +303,31 @@ def _obstacle(
 
 
 def _step(node: BoundNode, wanted: tuple[bool, ...], frees: tuple[str, ...], specs: Mapping[str, Spec]) -> Step:
-    signature = node.gate.signature
-    rules = _rules(signature, wanted)
-    kept = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
+    rules, kept_operands, kept_outputs = _needs(type(node.gate), wanted)
     return Step(
         node=node,
+        literal=any(type(specs[operand]) in (int, float) for operand in node.operands),
         wanted=wanted,
         rules=rules,
-        kept_operands=frozenset(p for p in range(len(node.operands)) if signature.index(p) in kept),
-        kept_outputs=frozenset[int]().union(*(rule.needs[Source.OUTPUT] for rule, _ in rules)),
+        kept_operands=kept_operands,
+        kept_outputs=kept_outputs,
         specs=tuple(spec if isinstance(spec := specs[result], ArraySpec) else None for result in node.results),
         frees=frees,
     )
 
 
-def _rules(signature: Signature, wanted: tuple[bool, ...]) -> tuple[tuple[BackwardRule, int | None], ...]:
-    if not any(wanted):
-        return ()
-    if signature.rule:
-        return ((signature.rule, None),)
-    indices = sorted({signature.index(position) for position, flag in enumerate(wanted) if flag})
-    return tuple((signature.rules[index], index) for index in indices if index in signature.rules)
+@functools.lru_cache(maxsize=4096)
+def _needs(
+    cls: type[Gate], wanted: tuple[bool, ...]
+) -> tuple[tuple[tuple[BackwardRule, int | None], ...], frozenset[int], frozenset[int]]:
+    """Return the rules to call, and the operands and outputs that they read, for gradients of the wanted operands."""
+    signature = cls.signature
+    rules: tuple[tuple[BackwardRule, int | None], ...] = ()
+    if any(wanted) and signature.rule:
+        rules = ((signature.rule, None),)
+    elif any(wanted):
+        indices = sorted({signature.index(position) for position, flag in enumerate(wanted) if flag})
+        rules = tuple((signature.rules[index], index) for index in indices if index in signature.rules)
+    read = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
+    operands = frozenset(position for position in range(len(wanted)) if signature.index(position) in read)
+    return rules, operands, frozenset[int]().union(*(rule.needs[Source.OUTPUT] for rule, _ in rules))

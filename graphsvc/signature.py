@@ -61,6 +61,8 @@ class Signature:
         operands: Names of the operands; the last stands for any number of them where `variadic`.
         rule: The joint `backward`, which returns a gradient for each operand.
         rules: The `backward_<operand>` methods, by index of the operand.
+        infers: Whether there is an `infer`.
+        differentiable_outputs: Outputs whose arriving gradient some backward asks for.
     """
 
     forward: Callable[..., Any]
@@ -72,6 +74,7 @@ class Signature:
     rule: BackwardRule | None
     rules: Mapping[int, BackwardRule]
     infers: bool
+    differentiable_outputs: frozenset[int]
 
     def index(self, position: int) -> int:
         """Return which named operand the operand at `position` of a call belongs to."""
@@ -85,11 +88,6 @@ class Signature:
     def all_rules(self) -> tuple[BackwardRule, ...]:
         """Every backward rule there is."""
         return (self.rule,) if self.rule else tuple(self.rules.values())
-
-    @property
-    def differentiable_outputs(self) -> frozenset[int]:
-        """Outputs whose arriving gradient some backward asks for."""
-        return frozenset[int]().union(*(rule.needs[Source.OUTPUT_GRADIENT] for rule in self.all_rules))
 
     def rule_for(self, index: int) -> BackwardRule | None:
         """Return the rule that gives the gradient of the named operand `index`; None if it is not differentiable."""
@@ -251,6 +249,9 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
         rule=rule,
         rules=rules,
         infers=reader.infers(operands),
+        differentiable_outputs=frozenset[int]().union(
+            *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))
+        ),
     )
 
 

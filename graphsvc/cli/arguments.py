@@ -9,7 +9,6 @@ import click
 import numpy as np
 
 from graphsvc.arrays import Array
-from graphsvc.client import connect
 from graphsvc.evaluation import InputGradients
 from graphsvc.graph import ComputationalGraph, load, parse
 from graphsvc.plaindata import number_from_data
@@ -108,5 +107,8 @@ def evaluate(
     """Run a graph, here or on a server."""
     if target is None:
         return graph.value_and_grad(inputs, wrt, output_gradients, outputs)
+    # gRPC takes a quarter of a second to import, which what runs here does not need.
+    from graphsvc.client import connect
+
     with connect(target, timeout=timeout) as client:
         return client.value_and_grad(graph, inputs, wrt, output_gradients, outputs)

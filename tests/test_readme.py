@@ -1,0 +1,90 @@
+"""The README and the examples: every command and every snippet does what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SNIPPETS = [text for kind, text in BLOCKS if kind == "python"]
+COMMANDS = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
+
+
+def test_every_block_is_python_or_console():
+    """So that none escapes the tests below."""
+    assert {kind for kind, _ in BLOCKS} == {"python", "console"}
+    assert len(SNIPPETS) == 3
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["in process", "remote", "own gate"])
+def test_a_snippet_runs(snippet: str, target: str, tmp_path: Path):
+    """As it stands, in an empty folder; the server of the remote one stands at the port of the tests."""
+    assert len([line for line in snippet.splitlines() if line.strip()]) <= 24
+    script = tmp_path / "snippet.py"
+    script.write_text(snippet.replace("localhost:50051", target))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_run(command: str):
+    """Graphsvc's own are run here; `make demo` by what it runs; `make test` is running; `serve` is in the tests of it."""
+    words = shlex.split(command)
+    if words[0] == "graphsvc" and words[1] != "serve":
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+        return
+    assert command in ("graphsvc serve", "make demo", "make test")
+    if words[0] == "make":
+        dry = subprocess.run(["make", "--dry-run", words[1]], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+        assert {"demo": "python examples/demo.py", "test": "python -m pytest"}[words[1]] in dry.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "says"),
+    [
+        ("neuron.py", [], "df/dw0 = -0.196611933241481"),
+        ("staged.py", [], "f = 1.545644884106644"),
+        ("train_remotely.py", ["12"], "step   11"),
+        ("demo.py", [], "The server is stopped."),
+    ],
+)
+def test_an_example_runs(script: str, arguments: list[str], says: str):
+    """With one command, on a server of its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+
+
+def test_no_example_escapes():
+    """Every file of the folder is run above."""
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {
+        "neuron.py",
+        "staged.py",
+        "train_remotely.py",
+        "demo.py",
+    }
+
+
+def test_the_readme_tells_what_the_changelog_counts():
+    """The number of gates in the changelog is the number of gates."""
+    from every_gate import every_gate
+
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"- {len(every_gate())} gates:" in changelog

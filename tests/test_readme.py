@@ -35,7 +35,7 @@ def test_a_snippet_runs(snippet: str, target: str, tmp_path: Path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_run(command: str):
-    """Graphsvc's own are run here; `make demo` by what it runs; `make test` is running; `serve` is in the tests of it."""
+    """Commands of graphsvc are run; what make runs is run by this suite, and `serve` by the remote snippet."""
     words = shlex.split(command)
     if words[0] == "graphsvc" and words[1] != "serve":
         done = subprocess.run(

@@ -15,7 +15,8 @@ from graphsvc.errors import (
     NotDifferentiableError,
 )
 from graphsvc.gate import Elementwise
-from graphsvc.plan import BoundNode, Step, described, literal_array
+from graphsvc.inference import BoundNode, described, literal_array
+from graphsvc.plan import Step
 from graphsvc.signature import Parameter, Source
 
 __all__ = ["Record", "call_backward", "call_forward", "freeze"]

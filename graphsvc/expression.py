@@ -7,13 +7,13 @@ Names that are not assigned are inputs; names that are assigned and not used are
 import keyword
 import math
 import operator as operators
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry
-from graphsvc.errors import ExpressionError, quoted
+from graphsvc.errors import quoted
+from graphsvc.tokens import Token, refuse, tokenize
 
 __all__ = ["MAX_DEPTH", "MAX_LENGTH", "document_from_expression"]
 
@@ -49,23 +49,6 @@ _FOLDABLE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 _SIGN: Final = 4
 _COMPARISON: Final = 1
-
-_TOKEN: Final = re.compile(
-    r"(?P<space>[ \t\r\f]+|\#[^\n]*|\\\n)"
-    r"|(?P<end>[\n;])"
-    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-    r"|(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
-    r"|(?P<string>'[^'\n\\]*'|\"[^\"\n\\]*\")"
-    r"|(?P<symbol>\.\.\.|\*\*|<=|>=|==|!=|[-+*/@()\[\],=:<>])",
-    re.ASCII,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,41 +144,21 @@ class _Parser:
         self.text = text
         if len(text) > MAX_LENGTH:
             self.refuse(f"The expression has {len(text)} characters; {MAX_LENGTH} are the most", 0)
-        self.tokens = list(self.tokenize())
+        self.tokens = list(tokenize(text))
         self.at = 0
         self.depth = 0
         self.graph = _Graph()
 
     def refuse(self, problem: str, start: int) -> NoReturn:
-        line = self.text.count("\n", 0, start) + 1
-        begin = self.text.rfind("\n", 0, start) + 1
-        column = start - begin + 1
-        shown = self.text[max(begin, start - 60) : start + 20].split("\n")[0]
-        caret = " " * (start - max(begin, start - 60)) + "^"
-        msg = f"{problem}, at line {line}, column {column}.\n    {shown}\n    {caret}"
-        raise ExpressionError(msg, line=str(line), column=str(column))
-
-    def tokenize(self) -> Iterator[_Token]:
-        position, nesting = 0, 0
-        while position < len(self.text):
-            match = _TOKEN.match(self.text, position)
-            if match is None:
-                self.refuse(f"{quoted(self.text[position])} has no meaning in an expression", position)
-            kind, text = str(match.lastgroup), match[0]
-            nesting += (text in ("(", "[")) - (text in (")", "]"))
-            # Inside parentheses a newline is white space, as in Python.
-            if kind != "space" and not (text == "\n" and nesting > 0):
-                yield _Token(kind, text, position)
-            position = match.end()
-        yield _Token("end", "", len(self.text))
+        refuse(self.text, problem, start)
 
     # Tokens
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.at]
 
-    def advance(self) -> _Token:
+    def advance(self) -> Token:
         token = self.token
         self.at += 1
         return token
@@ -211,7 +174,7 @@ class _Parser:
             self.refuse(f"Expected {symbol!r} {where}, got {self.said(self.token)}", self.token.start)
 
     @staticmethod
-    def said(token: _Token) -> str:
+    def said(token: Token) -> str:
         return quoted(token.text) if token.text.strip() else "the end"
 
     # Statements
@@ -260,7 +223,7 @@ class _Parser:
             self.refuse("An expression without a name; write 'name = ...'", bare[-1][0])
         self.assign("f", value)
 
-    def check_name(self, token: _Token) -> None:
+    def check_name(self, token: Token) -> None:
         if keyword.iskeyword(token.text):
             self.refuse(f"{token.text!r} is a word of Python and no name here", token.start)
         if "." in token.text or len(token.text) > 128:
@@ -306,7 +269,7 @@ class _Parser:
             value = self.index(value, sign)
         return value
 
-    def combine(self, operator: _Token, gate: str, left: _Value, right: _Value) -> _Value:
+    def combine(self, operator: Token, gate: str, left: _Value, right: _Value) -> _Value:
         if isinstance(left, int | float) and isinstance(right, int | float):
             folded = _folded(operator.text, left, right)
             if isinstance(folded, int) and abs(folded) >= 2**63:
@@ -331,14 +294,14 @@ class _Parser:
         self.at -= 1
         return self.refuse(f"Expected a value, got {self.said(token)}", token.start)
 
-    def number(self, token: _Token) -> int | float:
+    def number(self, token: Token) -> int | float:
         if not token.text.isdigit():
             return float(token.text)
         if len(token.text) > 19 or int(token.text) >= 2**63:
             self.refuse("The integer does not fit 64 bits; write it as a float", token.start)
         return int(token.text)
 
-    def gate_call(self, gate: _Token) -> _Value:
+    def gate_call(self, gate: Token) -> _Value:
         if keyword.iskeyword(gate.text) or len(gate.text) > 128:
             self.refuse(f"{quoted(gate.text)} is no gate", gate.start)
         operands: list[_Value] = []
@@ -396,7 +359,7 @@ class _Parser:
                 break
         return tuple(items)
 
-    def index(self, value: _Value, start: _Token) -> _Value:
+    def index(self, value: _Value, start: Token) -> _Value:
         self.expect("[", "before an index")
         if isinstance(value, int | float):
             self.refuse("A number has no index", start.start)

@@ -1,18 +1,16 @@
 """ComputationalGraph: a graph of gates as plain data, built and run."""
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import networkx as nx
 import numpy as np
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from graphsvc import backprop
 from graphsvc.arrays import DTYPES, Array, ArraySpec, Literal, as_array, owned, read_only, spec_of
-from graphsvc.calls import Record
 from graphsvc.document import GraphDocument, InputEntry, check_name, digest_of, document_from_json, document_to_json
 from graphsvc.errors import (
     ArityError,
@@ -27,23 +25,19 @@ from graphsvc.errors import (
     UnknownReferenceError,
     quoted,
 )
-from graphsvc.evaluation import Evaluation, InputGradients, independent
+from graphsvc.evaluation import Evaluation, InputGradients
 from graphsvc.expression import document_from_expression
 from graphsvc.gate import Gate
+from graphsvc.inference import Spec, infer_specs
 from graphsvc.node import Node
 from graphsvc.plaindata import attribute_value
-from graphsvc.plan import Plan, Spec, infer_specs, make_plan
-from graphsvc.question import judge_inputs, judge_output_gradients, judge_outputs, judge_wrt, seed_names
+from graphsvc.question import judge_inputs, judge_outputs
 from graphsvc.registry import Registry, default_registry
+from graphsvc.running import RunnableGraph
 from graphsvc.structure import GateNode, Structure, check_arity
 from graphsvc.summary import GraphSummary, summarize
 
 __all__ = ["ComputationalGraph", "load", "parse"]
-
-_CACHED_PLANS: Final = 64
-_CACHED_SPECS: Final = 16
-
-_T = TypeVar("_T")
 
 
 class ComputationalGraph:
@@ -62,7 +56,7 @@ class ComputationalGraph:
         self._structure = Structure(registry or default_registry())
         self._counts: dict[str, int] = {}
         self._literals: dict[tuple[type, str], str] = {}
-        self._bound: _Bound | None = None
+        self._runnable: RunnableGraph | None = None
         self._digest: bytes | None = None
         self._thread = threading.local()
 
@@ -191,7 +185,7 @@ class ComputationalGraph:
                 return check_name(name)
 
     def _changed(self, name: str) -> Node:
-        self._bound = None
+        self._runnable = None
         self._digest = None
         return Node(self, name)
 
@@ -234,14 +228,14 @@ class ComputationalGraph:
         Args:
             inputs: Arrays for the inputs, whose shapes are used; None means the declared shapes.
         """
-        bound = self._bind()
+        runnable = self._bind()
         entries = self._structure.inputs
         specs: dict[str, Spec]
         if inputs is None:
             specs = {name: _declared_spec(entry) for name, entry in entries.items()}
         else:
             specs = {name: spec_of(array) for name, array in judge_inputs(entries, inputs).items()}
-        return summarize(bound.nodes, entries, infer_specs(bound.nodes, bound.constant_specs() | specs))
+        return summarize(runnable.nodes, entries, infer_specs(runnable.nodes, runnable.constant_specs() | specs))
 
     # Documents ------------------------------------------------------------------------------------------------------
 
@@ -278,7 +272,7 @@ class ComputationalGraph:
         return {"_structure": self._structure, "_counts": self._counts, "_literals": self._literals}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _bound=None, _digest=None, _thread=threading.local())
+        self.__dict__.update(state, _runnable=None, _digest=None, _thread=threading.local())
 
     # Running --------------------------------------------------------------------------------------------------------
 
@@ -300,20 +294,7 @@ class ComputationalGraph:
         Raises:
             GraphsvcError: The graph, the inputs or a gate are wrong; see the classes in `graphsvc.errors`.
         """
-        bound = self._bind()
-        structure = self._structure
-        arrays = {
-            name: read_only(np.array(array, order="K"))
-            for name, array in judge_inputs(structure.inputs, inputs).items()
-        }
-        names = judge_outputs(structure.outputs, None)
-        specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = bound.plan(specs, names, judge_wrt(structure.inputs, arrays, None), names)
-        values = bound.values(arrays)
-        with np.errstate(all="ignore"):
-            records = backprop.forward(plan.steps, values)
-        outputs = {name: read_only(np.asarray(values[source])) for name, source in plan.outputs.items()}
-        evaluation = Evaluation(outputs, bound, specs, records)
+        evaluation = self._bind().forward(inputs)
         self._thread.evaluation = evaluation
         return evaluation
 
@@ -340,21 +321,11 @@ class ComputationalGraph:
             GateError: A gate failed.
         """
         evaluation = evaluation or getattr(self._thread, "evaluation", None)
-        bound = self._bound
-        if evaluation is None or bound is None or evaluation.revision is not bound:
+        if evaluation is None or self._runnable is None or evaluation.revision is not self._runnable:
             what = "changed since this forward" if evaluation else "not run forward in this thread"
             msg = f"The graph was {what}. Call forward first."
             raise MissingEvaluationError(msg)
-        empty = {name: np.empty(0, spec.dtype) for name, spec in evaluation.inputs.items()}
-        names = tuple(evaluation.outputs)
-        wrt_names = judge_wrt(self._structure.inputs, empty, wrt)
-        if not wrt_names:
-            return InputGradients({})
-        seeds = seed_names(names, output_gradients)
-        plan = bound.plan(evaluation.inputs, names, wrt_names, seeds)
-        specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
-        seed_arrays = judge_output_gradients(specs, seeds, output_gradients)
-        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), seed_arrays, ())
+        return self._runnable.backward(evaluation, output_gradients, wrt)
 
     def value_and_grad(
         self,
@@ -380,134 +351,12 @@ class ComputationalGraph:
         Raises:
             GraphsvcError: The graph, the inputs, the question or a gate are wrong; see `graphsvc.errors`.
         """
-        bound = self._bind()
-        structure = self._structure
-        arrays = judge_inputs(structure.inputs, inputs)
-        names = judge_outputs(structure.outputs, outputs)
-        wrt_names = judge_wrt(structure.inputs, arrays, wrt)
-        seeds = seed_names(names, output_gradients) if wrt_names else ()
-        input_specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = bound.plan(input_specs, names, wrt_names, seeds)
-        known = bound.output_specs(input_specs, names)
-        # Judged before the run where shapes are known by then.
-        seed_arrays = judge_output_gradients(known, seeds, output_gradients) if known is not None else None
-        if plan.blocked:
-            raise plan.blocked
-        values = bound.values(arrays)
-        with np.errstate(all="ignore"):
-            records = backprop.forward(plan.steps, values, between)
-        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
-        values.clear()
-        if seed_arrays is None:
-            result_specs = {name: spec_of(array) for name, array in results.items()}
-            seed_arrays = judge_output_gradients(result_specs, seeds, output_gradients)
-        theirs = [*arrays.values(), *bound.arrays()]
-        gradients = _gradients(
-            plan, wrt_names, input_specs, records, seed_arrays, [*theirs, *results.values()], between
-        )
-        return independent(results, theirs), gradients
+        return self._bind().value_and_grad(inputs, wrt, output_gradients, outputs, between)
 
-    def _bind(self) -> "_Bound":
-        bound = self._bound
-        if bound is None:
-            bound = self._bound = _Bound(self._structure)
-        return bound
-
-
-class _Bound:
-    """A graph whose gates are at hand, with the plans made for it so far."""
-
-    def __init__(self, structure: Structure) -> None:
-        self.nodes = structure.bind()
-        self.constants = dict(structure.constants)
-        self.sources = structure.sources()
-        self._specs: dict[Hashable, dict[str, Spec]] = {}
-        self._plans: dict[Hashable, Plan] = {}
-
-    def values(self, arrays: Mapping[str, Array]) -> dict[str, Array | Literal]:
-        """Return inputs and constants by reference."""
-        return {**self.constants, **arrays}
-
-    def arrays(self) -> list[Array]:
-        """Return the constants that are arrays."""
-        return [value for value in self.constants.values() if isinstance(value, np.ndarray)]
-
-    def constant_specs(self) -> dict[str, Spec]:
-        """Return what is known of the constants."""
-        return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self.constants.items()}
-
-    def specs(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
-        """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
-        return _remembered(
-            self._specs,
-            tuple(inputs.values()),
-            _CACHED_SPECS,
-            lambda: infer_specs(self.nodes, {**self.constant_specs(), **inputs}),
-        )
-
-    def output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
-        """Return what the outputs will be; None if that is not known before the run."""
-        specs = self.specs(inputs)
-        known = {name: specs[self.sources[name]] for name in names}
-        if any(spec is None for spec in known.values()):
-            return None
-        return {
-            name: spec if isinstance(spec, ArraySpec) else spec_of(np.asarray(spec)) for name, spec in known.items()
-        }
-
-    def plan(
-        self,
-        inputs: Mapping[str, ArraySpec],
-        outputs: tuple[str, ...],
-        wrt: tuple[str, ...],
-        seeds: tuple[str, ...],
-    ) -> Plan:
-        """Return the plan for a question."""
-        return _remembered(
-            self._plans,
-            (tuple(inputs.values()), outputs, wrt, seeds),
-            _CACHED_PLANS,
-            lambda: make_plan(
-                self.nodes, self.specs(inputs), {name: self.sources[name] for name in outputs}, wrt, seeds
-            ),
-        )
-
-
-def _gradients(
-    plan: Plan,
-    wrt: tuple[str, ...],
-    inputs: Mapping[str, ArraySpec],
-    records: dict[str, Record],
-    seeds: Mapping[str, Array],
-    others: Iterable[Array],
-    between: Callable[[], None] | None = None,
-) -> InputGradients:
-    """Run the backward pass and gather the gradients of the inputs."""
-    if plan.blocked:
-        raise plan.blocked
-    gradients: dict[str, Array] = {}
-    for name, seed in seeds.items():
-        source = plan.outputs[name]
-        gradients[source] = np.asarray(gradients[source] + seed) if source in gradients else seed
-    with np.errstate(all="ignore"):
-        backprop.backward(plan.steps, records, gradients, between)
-    connected = {name: np.asarray(gradients[name]) for name in wrt if name in gradients}
-    mine = independent(connected, [*others, *seeds.values()])
-    disconnected = [name for name in wrt if name not in connected]
-    for name in disconnected:
-        mine[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
-    return InputGradients({name: mine[name] for name in wrt}, disconnected)
-
-
-def _remembered(cache: dict[Hashable, _T], key: Hashable, limit: int, make: Callable[[], _T]) -> _T:
-    """Return `cache[key]`, made if need be; the oldest entries go first. Threads may make one twice, unharmed."""
-    found = cache.get(key)
-    if found is None:
-        found = make()
-        while len(cache) >= limit:
-            cache.pop(next(iter(cache), None), None)
-        cache[key] = found
-    return found
+    def _bind(self) -> RunnableGraph:
+        if self._runnable is None:
+            self._runnable = RunnableGraph(self._structure)
+        return self._runnable
 
 
 def _split_keywords(

@@ -96,7 +96,7 @@ def listed_names(what: str, given: Iterable[str]) -> tuple[str, ...]:
 
 
 def judge_wrt(
-    entries: Mapping[str, InputEntry], arrays: Mapping[str, Array], wrt: Iterable[str] | None
+    entries: Mapping[str, InputEntry], arrays: Mapping[str, Array | ArraySpec], wrt: Iterable[str] | None
 ) -> tuple[str, ...]:
     """Return the names of the inputs whose gradients are wanted; None means every floating-point one.
 

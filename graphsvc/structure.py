@@ -22,7 +22,7 @@ from graphsvc.errors import (
     quoted,
 )
 from graphsvc.gate import Gate
-from graphsvc.plan import BoundNode
+from graphsvc.inference import BoundNode
 from graphsvc.registry import Registry
 
 __all__ = ["GateNode", "Structure", "check_arity"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from graphsvc.arrays import ArraySpec
 from graphsvc.document import InputEntry
-from graphsvc.plan import BoundNode, Spec
+from graphsvc.inference import BoundNode, Spec
 
 __all__ = ["GraphSummary", "summarize"]
 

@@ -379,6 +379,6 @@ def test_many_shapes_do_not_grow_the_plans_without_bound():
     graph = graphsvc.parse("f = sum(x * x)")
     for n in range(1, 200):
         graph.value_and_grad({"x": np.ones(n)})
-    bound = graph._bind()
-    assert len(bound._plans) <= 64
-    assert len(bound._specs) <= 16
+    runnable = graph._bind()
+    assert len(runnable._plans) <= 64
+    assert len(runnable._specs) <= 16

@@ -1,0 +1,180 @@
+"""Running a graph: questions judged, plans made and kept, the two loops called, and results handed over."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Final, TypeVar
+
+import numpy as np
+
+from graphsvc import backprop
+from graphsvc.arrays import Array, ArraySpec, Literal, read_only, spec_of
+from graphsvc.calls import Record
+from graphsvc.evaluation import Evaluation, InputGradients, independent
+from graphsvc.inference import Spec, infer_specs
+from graphsvc.plan import Plan, make_plan
+from graphsvc.question import judge_inputs, judge_output_gradients, judge_outputs, judge_wrt, seed_names
+from graphsvc.structure import Structure
+
+__all__ = ["RunnableGraph"]
+
+_CACHED_PLANS: Final = 64
+_CACHED_SPECS: Final = 16
+
+_T = TypeVar("_T")
+
+
+class RunnableGraph:
+    """A graph whose gates are at hand, with the plans made for it so far. Safe for many threads."""
+
+    def __init__(self, structure: Structure) -> None:
+        """Bind the gates of a graph.
+
+        Raises:
+            GraphError: A gate is not installed, or a node does not fit its gate.
+        """
+        self.nodes = structure.bind()
+        self._inputs = dict(structure.inputs)
+        self._constants = dict(structure.constants)
+        self._sources = structure.sources()
+        self._specs: dict[Hashable, dict[str, Spec]] = {}
+        self._plans: dict[Hashable, Plan] = {}
+
+    def value_and_grad(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        between: Callable[[], None] | None,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """See `ComputationalGraph.value_and_grad`."""
+        arrays = judge_inputs(self._inputs, inputs)
+        names = judge_outputs(self._sources, outputs)
+        wrt_names = judge_wrt(self._inputs, arrays, wrt)
+        seeds = seed_names(names, output_gradients) if wrt_names else ()
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = self._plan(specs, names, wrt_names, seeds)
+        known = self._output_specs(specs, names)
+        # Judged before the run where shapes are known by then.
+        arriving = None if known is None else judge_output_gradients(known, seeds, output_gradients)
+        if plan.blocked:
+            raise plan.blocked
+        values: dict[str, Array | Literal] = {**self._constants, **arrays}
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values, between)
+        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
+        values.clear()
+        if arriving is None:
+            known = {name: spec_of(array) for name, array in results.items()}
+            arriving = judge_output_gradients(known, seeds, output_gradients)
+        theirs = [*arrays.values(), *(c for c in self._constants.values() if isinstance(c, np.ndarray))]
+        others = [*theirs, *results.values()]
+        gradients = _gradients(plan, wrt_names, specs, records, arriving, others, between)
+        return independent(results, theirs), gradients
+
+    def forward(self, inputs: Mapping[str, object]) -> Evaluation:
+        """See `ComputationalGraph.forward`."""
+        # An evaluation owns its inputs, so that changing an array afterwards changes no gradient.
+        arrays = {n: read_only(np.array(a, order="K")) for n, a in judge_inputs(self._inputs, inputs).items()}
+        names = judge_outputs(self._sources, None)
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = self._plan(specs, names, judge_wrt(self._inputs, arrays, None), names)
+        values: dict[str, Array | Literal] = {**self._constants, **arrays}
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values)
+        outputs = {name: read_only(np.asarray(values[source])) for name, source in plan.outputs.items()}
+        return Evaluation(outputs, self, specs, records)
+
+    def backward(
+        self,
+        evaluation: Evaluation,
+        output_gradients: Mapping[str, object] | None,
+        wrt: Iterable[str] | None,
+    ) -> InputGradients:
+        """See `ComputationalGraph.backward`."""
+        names = tuple(evaluation.outputs)
+        wrt_names = judge_wrt(self._inputs, evaluation.inputs, wrt)
+        if not wrt_names:
+            return InputGradients({})
+        seeds = seed_names(names, output_gradients)
+        plan = self._plan(evaluation.inputs, names, wrt_names, seeds)
+        specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
+        arriving = judge_output_gradients(specs, seeds, output_gradients)
+        # The records stay as they are, for other backward passes.
+        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving, ())
+
+    def constant_specs(self) -> dict[str, Spec]:
+        """Return what is known of the constants."""
+        return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self._constants.items()}
+
+    def _inferred(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
+        """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
+        return _remembered(
+            self._specs,
+            tuple(inputs.values()),
+            _CACHED_SPECS,
+            lambda: infer_specs(self.nodes, {**self.constant_specs(), **inputs}),
+        )
+
+    def _output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
+        """Return what the outputs will be; None if that is not known before the run."""
+        specs = self._inferred(inputs)
+        known = {name: specs[self._sources[name]] for name in names}
+        if any(spec is None for spec in known.values()):
+            return None
+        return {
+            name: spec if isinstance(spec, ArraySpec) else spec_of(np.asarray(spec)) for name, spec in known.items()
+        }
+
+    def _plan(
+        self,
+        inputs: Mapping[str, ArraySpec],
+        outputs: tuple[str, ...],
+        wrt: tuple[str, ...],
+        seeds: tuple[str, ...],
+    ) -> Plan:
+        """Return the plan for a question."""
+        return _remembered(
+            self._plans,
+            (tuple(inputs.values()), outputs, wrt, seeds),
+            _CACHED_PLANS,
+            lambda: make_plan(
+                self.nodes, self._inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, seeds
+            ),
+        )
+
+
+def _gradients(
+    plan: Plan,
+    wrt: tuple[str, ...],
+    inputs: Mapping[str, ArraySpec],
+    records: dict[str, Record],
+    seeds: Mapping[str, Array],
+    others: Iterable[Array],
+    between: Callable[[], None] | None = None,
+) -> InputGradients:
+    """Run the backward pass and gather the gradients of the inputs."""
+    if plan.blocked:
+        raise plan.blocked
+    gradients: dict[str, Array] = {}
+    for name, seed in seeds.items():
+        source = plan.outputs[name]
+        gradients[source] = np.asarray(gradients[source] + seed) if source in gradients else seed
+    with np.errstate(all="ignore"):
+        backprop.backward(plan.steps, records, gradients, between)
+    connected = {name: np.asarray(gradients[name]) for name in wrt if name in gradients}
+    mine = independent(connected, [*others, *seeds.values()])
+    disconnected = [name for name in wrt if name not in connected]
+    for name in disconnected:
+        mine[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
+    return InputGradients({name: mine[name] for name in wrt}, disconnected)
+
+
+def _remembered(cache: dict[Hashable, _T], key: Hashable, limit: int, make: Callable[[], _T]) -> _T:
+    """Return `cache[key]`, made if need be; the oldest entries go first. Threads may make one twice, unharmed."""
+    found = cache.get(key)
+    if found is None:
+        found = make()
+        while len(cache) >= limit:
+            cache.pop(next(iter(cache), None), None)
+        cache[key] = found
+    return found

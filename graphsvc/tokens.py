@@ -1,0 +1,60 @@
+"""The words of an expression, and pointing at one that is wrong."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from graphsvc.errors import ExpressionError, quoted
+
+__all__ = ["Token", "refuse", "tokenize"]
+
+_TOKEN: Final = re.compile(
+    r"(?P<space>[ \t\r\f]+|\#[^\n]*|\\\n)"
+    r"|(?P<end>[\n;])"
+    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
+    r"|(?P<string>'[^'\n\\]*'|\"[^\"\n\\]*\")"
+    r"|(?P<symbol>\.\.\.|\*\*|<=|>=|==|!=|[-+*/@()\[\],=:<>])",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word: its kind (end, number, name, string or symbol), its text, and where it starts."""
+
+    kind: str
+    text: str
+    start: int
+
+
+def tokenize(text: str) -> Iterator[Token]:
+    """Yield the words of an expression; the last is an end.
+
+    Raises:
+        ExpressionError: A character has no meaning.
+    """
+    position, nesting = 0, 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            refuse(text, f"{quoted(text[position])} has no meaning in an expression", position)
+        kind, word = str(match.lastgroup), match[0]
+        nesting += (word in ("(", "[")) - (word in (")", "]"))
+        # Inside parentheses a newline is white space, as in Python.
+        if kind != "space" and not (word == "\n" and nesting > 0):
+            yield Token(kind, word, position)
+        position = match.end()
+    yield Token("end", "", len(text))
+
+
+def refuse(text: str, problem: str, start: int) -> NoReturn:
+    """Raise an ExpressionError that says what is wrong, with line and column, and points at it."""
+    line = text.count("\n", 0, start) + 1
+    begin = text.rfind("\n", 0, start) + 1
+    column = start - begin + 1
+    shown = text[max(begin, start - 60) : start + 20].split("\n")[0]
+    caret = " " * (start - max(begin, start - 60)) + "^"
+    msg = f"{problem}, at line {line}, column {column}.\n    {shown}\n    {caret}"
+    raise ExpressionError(msg, line=str(line), column=str(column))

@@ -333,6 +333,30 @@ def test_what_backward_does_not_name_is_freed_during_forward():
     assert alive == [0, 0, 0, 0]
 
 
+def test_a_value_is_freed_at_its_last_use():
+    """While a chain runs forward without gradients, only the values of the gate that runs are alive."""
+    alive = []
+    refs: list[weakref.ref[Array]] = []
+
+    def make(self, x):
+        alive.append(sum(ref() is not None for ref in refs))
+        result = x + 1.0
+        refs.append(weakref.ref(result))
+        return result
+
+    cls = gate_class(name="planted", forward=make, backward=pass_on)
+    graph = ComputationalGraph()
+    x = graph.input("x")
+    for _ in range(5):
+        x = graph.add(cls(), x)
+    graph.output("f", x)
+    for wrt in ([], None):
+        alive.clear()
+        refs.clear()
+        graph.value_and_grad({"x": np.ones(3)}, wrt=wrt, output_gradients={"f": np.ones(3)})
+        assert alive == [0, 1, 1, 1, 1]
+
+
 def test_saves_reach_backward_and_may_be_anything():
     """What forward returns after its outputs reaches backward under its name."""
 

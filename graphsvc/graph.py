@@ -141,13 +141,17 @@ class ComputationalGraph:
             check_arity(node_name, gate_name, cls, len(values))
         try:
             made = gate if isinstance(gate, Gate) else cls(**attributes) if cls else None
-            plain = {key: attribute_value(value) for key, value in attributes.items()} if made is None else {}
+            said = made.model_dump(exclude_defaults=True) if made else attributes
+            plain = {key: attribute_value(value) for key, value in said.items()}
         except GraphError as error:
             raise error.at(node_name, gate_name) from None
         except PydanticCustomError as error:
             raise AttributeValueError(error.message()).at(node_name, gate_name) from None
         references = tuple(self._refer(value) for value in values)
-        self._structure.add_node(GateNode(node_name, gate_name, references, plain, made))
+        by_name = not isinstance(gate, Gate)
+        if by_name and cls:
+            self._structure.versions.setdefault(gate_name, cls.version)
+        self._structure.add_node(GateNode(node_name, gate_name, references, plain, made, by_name))
         return self._changed(node_name)
 
     def output(self, name: str, node: object) -> Node:
@@ -419,7 +423,9 @@ def parse(text: str) -> ComputationalGraph:
     Raises:
         ExpressionError: It does not parse; the message shows where.
     """
-    return ComputationalGraph.from_document(document_from_expression(text))
+    graph = ComputationalGraph.from_document(document_from_expression(text))
+    graph._structure.note_versions()
+    return graph
 
 
 def load(path: str | Path) -> ComputationalGraph:

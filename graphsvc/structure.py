@@ -4,6 +4,7 @@ The DAG is a `networkx.DiGraph`. It alone would lose `multiply(x, x)`, so each g
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -16,6 +17,7 @@ from graphsvc.errors import (
     CycleError,
     DuplicateNameError,
     GraphError,
+    PluginError,
     UnknownGateError,
     UnknownReferenceError,
     did_you_mean,
@@ -33,13 +35,18 @@ _LISTED: Final = 16
 
 @dataclass(slots=True)
 class GateNode:
-    """A gate node: the gate by name and attributes, or as an object, and its operands in order."""
+    """A gate node: its gate by name and attributes, and its operands in order.
+
+    `gate` is the gate itself, once it is at hand. Where the node was made of a gate object and not `by_name`, the
+    object says what name and attributes are.
+    """
 
     name: str
     gate_name: str
     operands: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     gate: Gate | None = None
+    by_name: bool = True
 
 
 class Structure:
@@ -125,7 +132,7 @@ class Structure:
         return structure
 
     def document(self) -> GraphDocument:
-        """Return the graph as a document, with the versions of the gates that are known here.
+        """Return the graph as a document. It says nothing else after a run than before it.
 
         Raises:
             UnregisteredGateError: A gate object stands in the graph that no plugin provides.
@@ -134,7 +141,7 @@ class Structure:
         versions = dict(self.versions)
         for node in self.nodes.values():
             name, attributes = node.gate_name, node.attributes
-            if node.gate is not None:
+            if node.gate is not None and not node.by_name:
                 name = self.registry.name_of(type(node.gate))
                 attributes = node.gate.model_dump(exclude_defaults=True)
                 versions.setdefault(name, type(node.gate).version)
@@ -191,6 +198,12 @@ class Structure:
         bound = tuple(self._bound(node) for node in order)
         self._check_outputs({result for node in bound for result in node.results})
         return bound
+
+    def note_versions(self) -> None:
+        """Note the versions of the gates that are installed here, where none is noted yet."""
+        for name in dict.fromkeys(node.gate_name for node in self.nodes.values() if node.by_name):
+            with suppress(UnknownGateError, PluginError):
+                self.versions.setdefault(name, self.registry.gate_class(name).version)
 
     def _check_installed(self, order: list[GateNode]) -> None:
         problems: dict[str, str] = {}

@@ -139,6 +139,27 @@ def test_saving_stores_the_versions_of_the_gates(tmp_path):
         ComputationalGraph.from_document(document_from_json(text)).check()
 
 
+def test_a_run_changes_no_document():
+    """Document and digest are the same before and after a run, for graphs of every origin."""
+    built = ComputationalGraph()
+    built.output("f", built.add("leaky_relu", built.input("x"), slope=0.01))
+    node = {"name": "n", "gate": "leaky_relu", "operands": ["x"], "attributes": {"slope": 0.01}}
+    output = {"name": "f", "source": "n"}
+    text = json.dumps({"graphsvc": 1, "inputs": [{"name": "x"}], "nodes": [node], "outputs": [output]})
+    for graph in (
+        built,
+        graphsvc.parse("f = leaky_relu(x, slope=0.01)"),
+        ComputationalGraph.from_document(document_from_json(text)),
+    ):
+        before = document_to_json(graph.document())
+        digest = digest_of(graph.document())
+        graph.value_and_grad({"x": 1.0})
+        assert document_to_json(graph.document()) == before
+        assert graph.digest() == digest == digest_of(document_from_json(before))
+    assert digest == digest_of(document_from_json(text))
+    assert graphsvc.parse("f = exp(x)").document().gates == {"exp": 1}
+
+
 def test_the_digest_is_of_content():
     """Every entry counts; the order of attributes does not."""
     base = '{"graphsvc":1,"inputs":[{"name":"x"}],"nodes":[{"name":"f","gate":"g","operands":["x"],"attributes":%s}]}'

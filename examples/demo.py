@@ -18,7 +18,8 @@ CASES = {
 def show_case(console: Console, client: graphsvc.Client, expression: str, inputs: dict[str, float]) -> None:
     """Print outputs and input gradients of a graph as a table."""
     outputs, gradients = client.value_and_grad(graphsvc.parse(expression), inputs)
-    table = Table(title=expression, title_justify="left", title_style="bold")
+    console.print(f"[bold]{expression}[/]", highlight=False)
+    table = Table()
     for column in ("", "value", "gradient"):
         table.add_column(column)
     for name, gradient in gradients.items():
@@ -35,7 +36,8 @@ def main() -> None:
         console.print(f"A server listens on {target}; every number below comes from it.\n")
         for expression, inputs in CASES.items():
             show_case(console, client, expression, inputs)
-        table = Table(title=f"Gradient descent: {EXPRESSION}", title_justify="left", title_style="bold")
+        console.print(f"[bold]Gradient descent: {EXPRESSION}[/]", highlight=False)
+        table = Table()
         table.add_column("step")
         table.add_column("loss")
         for step, loss in enumerate(training(client, 6)):

@@ -11,7 +11,7 @@ from graphsvc.arrays import Array
 from graphsvc.client import CHANNEL_OPTIONS
 from graphsvc.errors import GraphsvcError
 from graphsvc.evaluation import InputGradients
-from graphsvc.exchange import Answer, Conversation, Question, converse
+from graphsvc.exchange import Answer, Conversation, Question, check_target, converse
 from graphsvc.graph import ComputationalGraph
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
@@ -24,7 +24,7 @@ class AsyncClient:
 
     def __init__(self, target: str, *, timeout: float | None = 60.0) -> None:
         """Make a client; nothing is sent yet. See `graphsvc.Client`."""
-        self.target = target
+        self.target = check_target(target)
         self.timeout = timeout
         self._known: dict[bytes, bytes] = {}
         self._channel: grpc.aio.Channel | None = None

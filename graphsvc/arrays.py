@@ -22,6 +22,7 @@ __all__ = [
     "divided",
     "is_differentiable",
     "literal_dtype",
+    "narrowed",
     "normalized_axes",
     "owned",
     "read_only",
@@ -29,6 +30,7 @@ __all__ = [
     "reduce_sum",
     "spec_of",
     "sum_to_shape",
+    "widened",
 ]
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -120,7 +122,12 @@ def as_array(value: object, dtype: np.dtype[Any] | None = None) -> Array:
     if isinstance(value, np.ndarray | np.generic):
         return _numpy_array(value, dtype)
     if hasattr(value, "__array__"):
-        return _numpy_array(np.asarray(value), dtype)
+        try:
+            array = np.asarray(value)
+        except Exception as error:
+            msg = f"{type(value).__name__} does not convert to an array of NumPy ({str(error)[:200]})."
+            raise DtypeError(msg) from error
+        return _numpy_array(array, dtype)
     return _python_array(value, dtype)
 
 
@@ -141,9 +148,12 @@ def _numpy_array(value: npt.NDArray[Any] | np.generic, declared: np.dtype[Any] |
 
 
 def _python_array(value: object, declared: np.dtype[Any] | None) -> Array:
+    if isinstance(value, list | tuple) and any(isinstance(item, np.ma.MaskedArray) for item in value):
+        msg = "A list of masked arrays would lose their masks. Pass item.filled(...) of each."
+        raise DtypeError(msg)
     try:
         plain = np.asarray(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         msg = "Nested lists of unequal length are no array. Give every row the same length."
         raise ShapeError(msg) from None
     if plain.dtype.name not in DTYPES:
@@ -157,11 +167,28 @@ def _python_array(value: object, declared: np.dtype[Any] | None) -> Array:
         raise DtypeError(msg)
     with np.errstate(all="ignore"):
         array = plain.astype(target)
-        exact = plain.dtype.kind not in "iu" or bool(np.all(array.astype(plain.dtype) == plain))
+        if plain.dtype.kind in "iu":
+            exact = bool(np.all(array.astype(plain.dtype) == plain))
+        else:
+            exact = bool(np.all(np.isfinite(array) | ~np.isfinite(plain))) and not _hides_integers(value, plain)
     if not exact:
-        msg = f"Integers do not fit {target} without losing digits. Pass a NumPy array of the dtype you mean."
+        msg = f"Numbers do not fit {target} without losing digits. Pass a NumPy array of the dtype you mean."
         raise DtypeError(msg)
     return _within_rank(array)
+
+
+def _hides_integers(value: object, plain: Array) -> bool:
+    """Tell whether an integer beside floats in a list lost digits when they all became floats."""
+    if plain.dtype.kind != "f" or not np.any(np.abs(plain) >= 2.0**53):
+        return False
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending.extend(item)
+        elif type(item) is int and int(float(item)) != item:
+            return True
+    return False
 
 
 def _within_rank(array: Array) -> Array:
@@ -246,16 +273,29 @@ def reduce_mean(x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims
         The mean; float64 for integers and booleans.
     """
     count = prod(x.shape[a] for a in normalized_axes(axis, x.ndim))
-    wider = _WIDER.get(x.dtype)
+    wider = _WIDER.get(x.dtype, None if x.dtype.kind == "c" else DTYPES["float64"])
     mean = np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=wider) / count)
-    return mean.astype(x.dtype) if wider else mean
+    return mean.astype(x.dtype) if x.dtype.kind == "f" else mean
 
 
-def divided(x: Array, count: int) -> Array:
-    """Return `x / count` in the dtype of `x`, also where `count` is more than a float16 can hold."""
+def divided(x: Array, count: int | Array) -> Array:
+    """Return `x / count` in the dtype of `x`, also where a count is more than that dtype can hold."""
+    return np.divide(x, count, dtype=_WIDER.get(x.dtype, x.dtype), casting="unsafe").astype(x.dtype)
+
+
+def widened(x: Array) -> Array:
+    """Return `x` so that a formula may be computed in it: float16 as float32, integers as float64, others as they are.
+
+    `narrowed` rounds the result once, at the end.
+    """
     if x.dtype == np.float16:
-        return np.divide(x, count, dtype=np.float32).astype(np.float16)
-    return np.divide(x, count)
+        return x.astype(np.float32)
+    return x if x.dtype.kind in "fc" else x.astype(np.float64)
+
+
+def narrowed(z: Array, dtype: np.dtype[Any]) -> Array:
+    """Return what was computed of `widened` operands in the dtype of the operands, if that is float16."""
+    return z.astype(np.float16) if dtype == np.float16 else z
 
 
 def _is_trailing(x: Array, axis: int | tuple[int, ...] | None) -> bool:

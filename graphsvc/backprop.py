@@ -6,6 +6,7 @@ rule), and where a value went to several gates, the gradients that come back fro
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,12 +63,13 @@ def backward(
             continue
         if between:
             between()
-        arriving = [gradients.pop(result, None) for result in step.node.results]
         record = records.pop(step.node.name)
+        arriving = [
+            None if result not in gradients else _rounded(gradients.pop(result), dtype)
+            for result, dtype in zip(step.node.results, record.output_dtypes, strict=True)
+        ]
         if all(gradient is None for gradient in arriving):
             continue
-        for gradient in arriving:
-            freeze(gradient)
         for operand, gradient in call_backward(step, record, arriving):
             _accumulate(gradients, sums, operand, gradient)
 
@@ -77,7 +79,16 @@ def _accumulate(gradients: dict[str, Array], sums: set[str], reference: str, gra
     if reference not in gradients:
         gradients[reference] = gradient
     elif reference not in sums:
-        gradients[reference] = np.asarray(np.add(gradients[reference], gradient))
+        # Sums in float16 stop at 2048.
+        wide = np.float32 if gradient.dtype == np.float16 else gradient.dtype
+        gradients[reference] = np.asarray(np.add(gradients[reference], gradient, dtype=wide))
         sums.add(reference)
     else:
         np.add(gradients[reference], gradient, out=gradients[reference])
+
+
+def _rounded(gradient: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a gradient that is complete, in the dtype of its value, read-only."""
+    gradient = gradient.astype(dtype, copy=False)
+    freeze(gradient)
+    return gradient

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from graphsvc.arrays import DTYPES, Array, Literal, is_differentiable, sum_to_shape
+from graphsvc.arrays import DTYPES, Array, Literal, is_differentiable, spec_of, sum_to_shape
 from graphsvc.errors import (
     GateContractError,
     GateDataError,
@@ -15,7 +15,7 @@ from graphsvc.errors import (
     NotDifferentiableError,
 )
 from graphsvc.gate import Elementwise
-from graphsvc.inference import BoundNode, described, literal_array
+from graphsvc.inference import BoundNode, described, infer_node, literal_array
 from graphsvc.plan import Step
 from graphsvc.signature import Parameter, Source
 
@@ -65,6 +65,8 @@ def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *argumen
         raise
     except BaseException as error:
         msg = f"{method} failed: {described(error)}"
+        if isinstance(error, ValueError) and "read-only" in msg:
+            msg += ". Arrays handed to a gate belong to others; write to a copy"
         raise GateError(msg).at(node.name, node.gate_name) from error
 
 
@@ -88,6 +90,8 @@ def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array
     """
     node, signature = step.node, step.node.gate.signature
     operands = _with_literals(node, values) if step.literal else cast(list[Array], values)
+    # What could not be inferred before the run, because a gate before this one has no `infer`, is checked now.
+    specs = infer_node(node, [spec_of(operand) for operand in operands]) if None in step.specs else step.specs
     returned = _invoke(node, "forward", signature.forward, *operands)
     count = len(signature.outputs) + len(signature.saves)
     if count == 1:
@@ -98,7 +102,7 @@ def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array
         _break_contract(node, f"forward must return {names}, got {got}")
     outputs = tuple(returned[: len(signature.outputs)])
     saved = tuple(returned[len(signature.outputs) :])
-    for output, name, spec in zip(outputs, signature.outputs, step.specs, strict=True):
+    for output, name, spec in zip(outputs, signature.outputs, specs, strict=True):
         _check_array(node, f"forward returned for output {name!r}", output)
         if spec is not None and (output.shape != spec.shape or output.dtype != spec.dtype):
             got = f"{output.dtype}{list(output.shape)}"
@@ -121,14 +125,22 @@ def _record(step: Step, operands: Sequence[Array], outputs: Sequence[Array], sav
 
 
 def freeze(value: object) -> None:
-    """Make an array of our own read-only; anything else passes."""
-    if isinstance(value, np.ndarray) and value.flags.writeable:
-        value.flags.writeable = False
+    """Make arrays of our own read-only, also those in saved tuples, lists and dictionaries; anything else passes."""
+    if isinstance(value, np.ndarray):
+        if value.flags.writeable:
+            value.flags.writeable = False
+    elif isinstance(value, tuple | list):
+        for item in value:
+            freeze(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            freeze(item)
 
 
 def _check_array(node: BoundNode, what: str, value: Any) -> None:
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
-        _break_contract(node, f"{what} a {type(value).__name__}, not a NumPy array")
+        hint = "; name further results in `outputs` or `saves`" if isinstance(value, tuple) else ""
+        _break_contract(node, f"{what} a {type(value).__name__}, not a NumPy array{hint}")
     if value.dtype not in _KNOWN_DTYPES:
         _break_contract(node, f"{what} an array of dtype {value.dtype}")
 
@@ -190,23 +202,31 @@ def _argument(parameter: Parameter, step: Step, record: Record, arriving: Sequen
 
 def _listed(step: Step, method: str, index: int | None, returned: object, count: int) -> Sequence[object]:
     """Return what a backward returned as one gradient for each operand that it speaks for."""
-    variadic = step.node.gate.signature.variadic
-    single = count == 1 if index is None else not (variadic and index == len(step.node.gate.signature.operands) - 1)
+    signature = step.node.gate.signature
+    single = count == 1 if index is None else not (signature.variadic and index == len(signature.operands) - 1)
+    needed = f"{count} gradients, one for each of {signature.describe_operands()}"
     if single and not isinstance(returned, tuple | list):
         return (returned,)
     if not isinstance(returned, tuple | list):
-        _break_contract(step.node, f"{method} must return {count} gradients, got a {type(returned).__name__}")
+        _break_contract(step.node, f"{method} must return {needed}, got a {type(returned).__name__}")
     listed: Sequence[object] = returned  # type: ignore[assignment]
     if len(listed) != count:
-        _break_contract(step.node, f"{method} must return {count} gradients, one for each operand, got {len(listed)}")
+        _break_contract(step.node, f"{method} must return {needed}, got {len(listed)}")
     return listed
+
+
+def _is_broadcast(shape: tuple[int, ...], operand: tuple[int, ...]) -> bool:
+    """Tell whether `shape` is what an operand of shape `operand` may be broadcast to."""
+    trailing = shape[len(shape) - len(operand) :]
+    return len(shape) >= len(operand) and all(m in (1, n) for m, n in zip(operand, trailing, strict=True))
 
 
 def _takes_gradient(node: BoundNode, record: Record, position: int) -> bool:
     """Tell whether an operand has a gradient, now that its dtype is known for certain."""
     dtype = record.operand_dtypes[position]
     if dtype.kind == "c":
-        msg = f"Operand {position} is {dtype}, and gradients through complex values are not computed."
+        name = node.gate.signature.operand_name(position)
+        msg = f"Operand {name!r} is {dtype}, and gradients through complex values are not computed."
         raise NotDifferentiableError(msg).at(node.name, node.gate_name)
     return is_differentiable(dtype)
 
@@ -215,19 +235,19 @@ def _checked(step: Step, record: Record, method: str, position: int, gradient: A
     """Check one gradient and return it in the shape and dtype of its operand."""
     node = step.node
     shape, dtype = record.operand_shapes[position], record.operand_dtypes[position]
+    operand = f"operand {node.gate.signature.operand_name(position)!r}"
     if gradient is None:
-        msg = f"{method} gives no gradient for operand {position}. Ask for other gradients with wrt."
+        msg = f"{method} gives no gradient for {operand}. Ask for other gradients with wrt."
         raise GateNotDifferentiableError(msg).at(node.name, node.gate_name)
-    _check_array(node, f"{method} returned for operand {position}", gradient)
+    _check_array(node, f"{method} returned for {operand}", gradient)
     if not is_differentiable(gradient.dtype):
-        _break_contract(node, f"{method} returned a gradient of dtype {gradient.dtype} for operand {position}")
+        _break_contract(node, f"{method} returned a gradient of dtype {gradient.dtype} for {operand}")
     freeze(gradient)
-    if isinstance(node.gate, Elementwise) and gradient.shape in record.output_shapes:
+    of_output = isinstance(node.gate, Elementwise) and gradient.shape in record.output_shapes
+    if gradient.shape != shape and of_output and _is_broadcast(gradient.shape, shape):
         gradient = sum_to_shape(gradient, shape)
     if gradient.shape != shape:
-        _break_contract(
-            node, f"{method} returned a gradient of shape {gradient.shape} for operand {position} of shape {shape}"
-        )
+        _break_contract(node, f"{method} returned a gradient of shape {gradient.shape} for {operand} of shape {shape}")
     if gradient.dtype != dtype:
         gradient = gradient.astype(dtype)
     freeze(gradient)

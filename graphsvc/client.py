@@ -11,7 +11,7 @@ import grpc
 from graphsvc.arrays import Array
 from graphsvc.errors import GraphsvcError
 from graphsvc.evaluation import InputGradients
-from graphsvc.exchange import Answer, Conversation, Question, converse
+from graphsvc.exchange import Answer, Conversation, Question, check_target, converse
 from graphsvc.graph import ComputationalGraph
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
@@ -37,8 +37,11 @@ class Client:
         Args:
             target: Host and port of the server, as in `localhost:50051`.
             timeout: Seconds that a call may take, if it does not say otherwise; None means any time.
+
+        Raises:
+            UnreachableError: `target` cannot be a server's.
         """
-        self.target = target
+        self.target = check_target(target)
         self.timeout = timeout
         self._known: dict[bytes, bytes] = {}
         self._lock = threading.Lock()

@@ -6,6 +6,7 @@ gates) is judged by the graph that is made of it. Round trips are exact, down to
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, NoReturn
@@ -156,8 +157,8 @@ def _bad_name(name: object) -> str:
 
 def reference(text: str) -> tuple[str, str | None]:
     """Split `node:output` into the node's name and the output's, which is None for a node's first output."""
-    node, _, output = text.partition(":")
-    return node, output or None
+    node, colon, output = text.partition(":")
+    return node, output if colon else None
 
 
 def document_from_dict(data: Mapping[str, object]) -> GraphDocument:
@@ -181,7 +182,7 @@ def document_from_json(text: str | bytes) -> GraphDocument:
         DocumentError: An entry is malformed; the message and `facts["path"]` say which.
     """
     try:
-        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+        data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         msg = f"This is not JSON ({quoted(str(error))}). A graph is a JSON document or an expression."
         raise NotAGraphError(msg) from None
@@ -212,6 +213,14 @@ def _lists_to_tuples(data: dict[str, Any]) -> None:
 def _no_constant(text: str) -> NoReturn:
     msg = f'{text} is no JSON; write it as the string "{text}"'
     raise ValueError(msg)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        msg = f"{text[:40]} is beyond what 64 bits hold"
+        raise ValueError(msg)
+    return number
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -131,9 +131,14 @@ class GraphsvcError(Exception):
         """Return the same error with its place said, unless it says one already."""
         if self.node is not None:
             return self
-        return type(self)(
-            f"Gate {gate!r} at node {node!r}: {self.message}", **self.facts | {"node": node, "gate": gate}
-        )
+        # A copy, because a plugin's subclass may be made of anything.
+        located = type(self).__new__(type(self))
+        located.__dict__.update(self.__dict__)
+        problem = self.message.removeprefix(f"Gate {self.gate!r}: ")
+        located.message = f"Gate {gate!r} at node {node!r}: {problem}"
+        located.facts = self.facts | {"node": node, "gate": gate}
+        located.args = (located.message,)
+        return located
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.facts)
@@ -390,17 +395,21 @@ class ServerError(ServiceError):
 
 
 def error_classes() -> Iterator[type[GraphsvcError]]:
-    """Yield `GraphsvcError` and every class below it."""
+    """Yield `GraphsvcError` and every class below it in this module; plugins may have made more."""
     pending: list[type[GraphsvcError]] = [GraphsvcError]
     while pending:
         cls = pending.pop()
         yield cls
-        pending.extend(cls.__subclasses__())
+        pending.extend(below for below in cls.__subclasses__() if below.__module__ == __name__)
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return `" Did you mean 'sigmoid'?"`, or nothing where no candidate is near."""
-    near = difflib.get_close_matches(name, list(candidates), n=1)
+def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.7) -> str:
+    """Return `" Did you mean 'sigmoid'?"`, or nothing where no candidate is near, or goes on where `name` ends."""
+    candidates = list(candidates)
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff)
+    if not near and cutoff < 1:
+        near = [candidate for candidate in candidates if candidate and name.startswith(candidate)]
+        near += [candidate for candidate in candidates if len(name) > 2 and candidate.startswith(name)]
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -4,12 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from graphsvc.arrays import Array, ArraySpec, owned
+from graphsvc.arrays import Array, ArraySpec
 from graphsvc.calls import Record
 
-__all__ = ["Evaluation", "InputGradients", "independent"]
+__all__ = ["Evaluation", "InputGradients"]
 
 
 class InputGradients(dict[str, Array]):
@@ -39,38 +37,3 @@ class Evaluation:
     revision: object = field(repr=False)
     inputs: dict[str, ArraySpec] = field(repr=False)
     records: dict[str, Record] = field(repr=False)
-
-
-def independent(results: Mapping[str, Array], others: Iterable[Array]) -> dict[str, Array]:
-    """Return results that may be written to without changing anything else, copied only where they must be.
-
-    Args:
-        results: Arrays by name.
-        others: Arrays that belong to somebody else.
-    """
-    taken = {id(_root(other)) for other in others}
-    mine = {}
-    for name, result in results.items():
-        root = _root(result)
-        alone = (
-            isinstance(root, np.ndarray)
-            and root.base is None
-            and root.nbytes <= 2 * result.nbytes
-            and 0 not in result.strides
-            and id(root) not in taken
-        )
-        taken.add(id(root))
-        if alone:
-            root.flags.writeable = True
-            result.flags.writeable = True
-            mine[name] = result
-        else:
-            mine[name] = owned(result)
-    return mine
-
-
-def _root(array: Array) -> Any:
-    """Return the array that holds the memory of `array`."""
-    while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
-        array = array.base
-    return array

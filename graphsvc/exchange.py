@@ -1,18 +1,21 @@
 """What a client says to a server, without the saying: requests made, answers read, for both kinds of client."""
 
+import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from graphsvc.arrays import Array, as_array
 from graphsvc.codec import graph_from_document, named_arrays, named_tensors
-from graphsvc.errors import UnknownGraphError
+from graphsvc.errors import UnknownGraphError, UnreachableError, quoted
 from graphsvc.evaluation import InputGradients
 from graphsvc.graph import ComputationalGraph
 from graphsvc.question import listed_names, seed_names
 from graphsvc.v1 import service_pb2
 
-__all__ = ["Answer", "Conversation", "Question", "converse"]
+__all__ = ["Answer", "Conversation", "Question", "check_target", "converse"]
+
+_TARGET: Final = re.compile(r"(unix|unix-abstract|dns|ipv4|ipv6|xds):\S+|(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}")
 
 Answer: TypeAlias = tuple[dict[str, Array], InputGradients]
 
@@ -28,6 +31,18 @@ class Question:
     wrt: Iterable[str] | None = None
     output_gradients: Mapping[str, object] | None = None
     outputs: Iterable[str] | None = None
+
+
+def check_target(target: str) -> str:
+    """Return `target` if it can be a server's: host and port, or an address with a scheme that gRPC knows.
+
+    Raises:
+        UnreachableError: It cannot.
+    """
+    if not isinstance(target, str) or not _TARGET.fullmatch(target):
+        msg = f"{quoted(target)} is no target. Write HOST:PORT, as in localhost:50051."
+        raise UnreachableError(msg, target=str(target)[:128])
+    return target
 
 
 def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, bytes]) -> Conversation:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry
-from graphsvc.errors import quoted
+from graphsvc.errors import NotAGraphError, quoted
 from graphsvc.tokens import Token, refuse, tokenize
 
 __all__ = ["MAX_DEPTH", "MAX_LENGTH", "document_from_expression"]
@@ -141,6 +141,9 @@ class _Parser:
     """Reads tokens from left to right, with one token of lookahead; operators by precedence climbing."""
 
     def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            msg = f"An expression is text, not {type(text).__name__}."
+            raise NotAGraphError(msg)
         self.text = text
         if len(text) > MAX_LENGTH:
             self.refuse(f"The expression has {len(text)} characters; {MAX_LENGTH} are the most", 0)

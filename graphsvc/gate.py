@@ -25,16 +25,45 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic._internal._model_construction import ModelMetaclass
+from pydantic.errors import PydanticUserError
 
 from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, spec_of
-from graphsvc.errors import AttributeValueError, GateContractError, GateDefinitionError, NonFiniteError, did_you_mean
-from graphsvc.signature import Signature, read_signature
+from graphsvc.errors import (
+    AttributeValueError,
+    DtypeError,
+    GateContractError,
+    GateDefinitionError,
+    GraphError,
+    NonFiniteError,
+    did_you_mean,
+)
+from graphsvc.signature import RESERVED, Signature, read_signature
 
 __all__ = ["Elementwise", "Example", "Gate"]
 
 
-class Gate(BaseModel):
+class _GateType(ModelMetaclass):
+    """Turns what pydantic says of a class that it cannot make into the error of the contract."""
+
+    def __new__(mcs, name: str, *arguments: Any, **keywords: Any) -> type:
+        try:
+            made: type = super().__new__(mcs, name, *arguments, **keywords)
+        except PydanticUserError as error:
+            first = str(error).splitlines()[0]
+            msg = f"Gate class {name}: {first} Attributes are annotated numbers, strings, booleans and tuples of them."
+            raise GateDefinitionError(msg) from error
+        return made
+
+
+class Gate(BaseModel, metaclass=_GateType):
     """A differentiable operation: attributes as fields, `forward` and `backward` as methods.
+
+    `forward(self, x, y)` returns the output; its parameters name the operands. `backward(self, dz, x, y)` returns a
+    gradient for each operand. Its parameters say what it needs: `dz`, the gradient arriving at output `z`; an operand,
+    an output or a saved value by its name; `x_shape`, the shape of operand `x`. `backward_x`, `backward_y` and so on,
+    one for each operand, may stand instead; only the wanted ones are called. `infer(self, x, y)` is given an
+    `ArraySpec` for each operand and returns that of the output, so that shapes are checked before anything runs.
 
     A subclass with a `name` is a gate; one without is a base for others. A class that breaks the contract raises
     `GateDefinitionError` when it is made.
@@ -63,10 +92,17 @@ class Gate(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        for field in cls.model_fields:
+            if field in RESERVED:
+                msg = f"Gate class {cls.__name__}: {field!r} is a field. Annotate it as a ClassVar."
+                raise GateDefinitionError(msg)
+            if field.startswith("backward") or field in ("forward", "infer", "examples"):
+                msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
+                raise GateDefinitionError(msg)
         if hasattr(cls, "name"):
             cls.signature = read_signature(cls, tuple(cls.model_fields))
 
-    def __init__(self, **attributes: Any) -> None:
+    def __init__(self, /, **attributes: Any) -> None:
         if not hasattr(type(self), "name"):
             msg = f"{type(self).__name__} is a base for gates and no gate. Give it a `name` and a `forward`."
             raise GateDefinitionError(msg)
@@ -85,8 +121,8 @@ class Gate(BaseModel):
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         msg = (
-            f"Gate {type(self).name!r} sets `self.{name}`, but gates hold no values. Return what backward needs after "
-            f"the outputs, and name it in `saves`."
+            f"Gate {type(self).name!r}: It sets `self.{name}`, but gates hold no values. Return what backward needs "
+            f"after the outputs, and name it in `saves`."
         )
         raise GateContractError(msg, gate=type(self).name)
 
@@ -120,10 +156,17 @@ class Elementwise(Gate):
     """
 
     def infer(self, *operands: ArraySpec) -> ArraySpec | tuple[ArraySpec, ...] | None:
-        """Return the specs of the outputs: the broadcast shape, and the dtypes `forward` gives for single elements."""
+        """Return the specs of the outputs: the broadcast shape, and the dtypes `forward` gives for single elements.
+
+        Raises:
+            ShapeError: The operands do not broadcast.
+            DtypeError: The gate does not take operands of these dtypes.
+        """
         shape = broadcast_shapes(*(operand.shape for operand in operands))
-        dtypes = _output_dtypes(self, tuple(operand.dtype for operand in operands))
-        return None if dtypes is None else tuple(ArraySpec(shape, dtype) for dtype in dtypes)
+        dtypes = tuple(operand.dtype for operand in operands)
+        # Equal attributes may differ in type, as 1 and 1.0 do, so only gates without any share what was learnt.
+        found = _output_dtypes(self, dtypes) if type(self).model_fields else _shared_dtypes(type(self), dtypes)
+        return None if found is None else tuple(ArraySpec(shape, dtype) for dtype in found)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -138,16 +181,27 @@ class Elementwise(Gate):
 
 
 @functools.lru_cache(maxsize=4096)
+def _shared_dtypes(cls: type[Elementwise], dtypes: tuple[np.dtype[Any], ...]) -> tuple[np.dtype[Any], ...] | None:
+    return _output_dtypes(cls(), dtypes)
+
+
 def _output_dtypes(gate: Elementwise, dtypes: tuple[np.dtype[Any], ...]) -> tuple[np.dtype[Any], ...] | None:
-    """Return the dtypes of the outputs, learnt from single ones; None where the gate refuses ones."""
+    """Return the dtypes of the outputs, learnt from ones; None where the gate refuses ones."""
+    signature = gate.signature
     try:
         with np.errstate(all="ignore"):
-            results = gate.signature.forward(gate, *(np.ones(1, dtype) for dtype in dtypes))
-    except Exception:  # noqa: BLE001 - whatever it is, the run on the caller's own data will tell
+            returned = signature.forward(gate, *(np.ones(1, dtype) for dtype in dtypes))
+        results = (returned,) if len(signature.outputs) + len(signature.saves) == 1 else returned
+        return tuple(np.asarray(result).dtype for result in results[: len(signature.outputs)])
+    except KeyboardInterrupt:
+        raise
+    except TypeError as error:
+        if all(dtype.kind == "f" for dtype in dtypes):
+            return None
+        msg = f"It does not take operands of dtype {', '.join(map(str, dtypes))}. Convert them with the gate 'cast'."
+        raise DtypeError(msg) from error
+    except BaseException:  # noqa: BLE001 - whatever it is, the run on the caller's own data will tell
         return None
-    single = len(gate.signature.outputs) + len(gate.signature.saves) == 1
-    results = (results,) if single else results
-    return tuple(np.asarray(result).dtype for result in results[: len(gate.signature.outputs)])
 
 
 def _plain_value(value: object) -> object:
@@ -158,21 +212,21 @@ def _plain_value(value: object) -> object:
     return value
 
 
-def _attribute_error(cls: type[Gate], error: ValidationError) -> AttributeValueError | NonFiniteError:
+def _attribute_error(cls: type[Gate], error: ValidationError) -> GraphError:
     """Say in one sentence what pydantic found, with what the gate takes."""
     first = error.errors(include_url=False, include_context=False)[0]
     attribute = str(first["loc"][0]) if first["loc"] else ""
-    facts = {"gate": cls.name, "attribute": attribute[:128]}
+    kind: type[GraphError] = AttributeValueError
     if first["type"] == "extra_forbidden":
-        known = ", ".join(cls.model_fields) or "none"
         near = did_you_mean(attribute, cls.model_fields)
-        msg = f"Gate {cls.name!r} has no attribute {attribute[:60]!r}.{near} Its attributes: {known}."
-        return AttributeValueError(msg, **facts)
-    if first["type"] == "finite_number":
-        msg = f"Attribute {attribute!r} of gate {cls.name!r} must be a finite number, got {first['input']!r}."
-        return NonFiniteError(msg, **facts)
-    if first["type"] == "missing":
-        return AttributeValueError(f"Gate {cls.name!r} needs the attribute {attribute!r}. Give it by keyword.", **facts)
-    given = ascii(first["input"])[:60]
-    msg = f"Attribute {attribute!r} of gate {cls.name!r} does not take {given}: {first['msg']}."
-    return AttributeValueError(msg, **facts)
+        msg = (
+            f"There is no attribute {attribute[:60]!r}.{near} Its attributes: {', '.join(cls.model_fields) or 'none'}."
+        )
+    elif first["type"] == "missing":
+        msg = f"It needs the attribute {attribute!r}. Give it by keyword."
+    elif first["type"] == "finite_number":
+        kind = NonFiniteError
+        msg = f"Attribute {attribute!r} must be a finite number, got {first['input']!r}."
+    else:
+        msg = f"Attribute {attribute!r} does not take {ascii(first['input'])[:60]}: {first['msg']}."
+    return kind(f"Gate {cls.name!r}: {msg}", gate=cls.name, attribute=attribute[:128])

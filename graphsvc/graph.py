@@ -1,7 +1,9 @@
 """ComputationalGraph: a graph of gates as plain data, built and run."""
 
+import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from graphsvc.errors import (
     MissingEvaluationError,
     NotAGraphError,
     PluginError,
+    RequestError,
     ShapeError,
     UnknownGateError,
     UnknownReferenceError,
@@ -59,6 +62,7 @@ class ComputationalGraph:
         self._runnable: RunnableGraph | None = None
         self._digest: bytes | None = None
         self._thread = threading.local()
+        self._lock = threading.Lock()
 
     # Building -------------------------------------------------------------------------------------------------------
 
@@ -84,10 +88,12 @@ class ComputationalGraph:
             DtypeError: There is no such dtype.
             ShapeError: That is no shape.
         """
+        declared = _dtype_name(dtype)
+        check_name(name)
         try:
-            plain = None if shape is None else tuple(None if size is None else int(size) for size in shape)
-            entry = InputEntry(name=check_name(name), dtype=_dtype_name(dtype), shape=plain, parameter=bool(parameter))
-        except (ValidationError, TypeError, ValueError):
+            sizes = None if shape is None else tuple(_length(size) for size in shape)
+            entry = InputEntry(name=name, dtype=declared, shape=sizes, parameter=bool(parameter))
+        except (ValidationError, TypeError):
             msg = f"{quoted(shape)} is no shape. Give lengths from 0, or None for any, as in (64, None)."
             raise ShapeError(msg) from None
         self._structure.add_input(entry)
@@ -99,19 +105,25 @@ class ComputationalGraph:
         Raises:
             DtypeError: `value` is no array of numbers.
         """
-        literal = value if type(value) in (int, float) else None
-        if literal is not None and name is None and (type(value), repr(value)) in self._literals:
-            return Node(self, self._literals[type(value), repr(value)])
-        if type(value) is int and not -(2**63) <= value < 2**63:
+        if type(value) in (int, float):
+            return self._literal(value, name)  # type: ignore[arg-type]
+        made = self._new_name("constant") if name is None else check_name(name)
+        self._structure.add_constant(made, read_only(owned(_constant_array(value))))
+        return self._changed(made)
+
+    def _literal(self, value: Literal, name: str | None) -> Node:
+        """Add a Python number; one without a name of its own stands in the graph once."""
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
             msg = f"The integer {quoted(value)} does not fit 64 bits. Write it as a float."
             raise DtypeError(msg)
-        stored: Literal | Array = read_only(owned(_constant_array(value))) if literal is None else value  # type: ignore[assignment]
-        given = name is not None
-        name = check_name(name) if name is not None else self._new_name("constant")
-        self._structure.add_constant(name, stored)
-        if literal is not None and not given:
-            self._literals[type(value), repr(value)] = name
-        return self._changed(name)
+        key = (type(value), repr(value))
+        if name is None and key in self._literals:
+            return Node(self, self._literals[key])
+        made = self._new_name("constant") if name is None else check_name(name)
+        self._structure.add_constant(made, value)
+        if name is None:
+            self._literals[key] = made
+        return self._changed(made)
 
     def add(self, gate: str | Gate, /, *operands: object, name: str | None = None, **keywords: object) -> Node:
         """Add a gate node.
@@ -130,9 +142,13 @@ class ComputationalGraph:
             AttributeValueError: An attribute that the gate does not take.
             UnknownReferenceError: A node of another graph.
         """
+        if isinstance(gate, type) and issubclass(gate, Gate):
+            msg = f"{gate.__name__} is a class of gates. Give an object: {gate.__name__}(...)."
+            raise ArityError(msg)
         gate_name = type(gate).name if isinstance(gate, Gate) else check_name(gate)
         cls = type(gate) if isinstance(gate, Gate) else self._installed(gate_name)
         node_name = self._new_name(gate_name) if name is None else check_name(name)
+        self._structure.check_free(node_name)
         values, attributes = _split_keywords(node_name, gate_name, cls, operands, keywords)
         if isinstance(gate, Gate) and attributes:
             msg = f"The gate object has its attributes already; {', '.join(attributes)} cannot be given here."
@@ -161,8 +177,9 @@ class ComputationalGraph:
             InvalidNameError: `name` is no name.
             DuplicateNameError: There is an output of that name.
         """
+        self._structure.check_output_free(check_name(name))
         source = self._refer(node)
-        self._structure.add_output(check_name(name), source)
+        self._structure.add_output(name, source)
         self._changed(name)
         return Node(self, source)
 
@@ -250,6 +267,9 @@ class ComputationalGraph:
         Raises:
             GraphError: A name is taken twice, a reference leads nowhere, or a value depends on itself.
         """
+        if not isinstance(document, GraphDocument):
+            msg = f"{type(document).__name__} is no document. Make one with graphsvc.document.document_from_dict."
+            raise NotAGraphError(msg)
         graph = cls(registry)
         graph._structure = Structure.from_document(document, graph._structure.registry)
         return graph
@@ -276,7 +296,7 @@ class ComputationalGraph:
         return {"_structure": self._structure, "_counts": self._counts, "_literals": self._literals}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _runnable=None, _digest=None, _thread=threading.local())
+        self.__dict__.update(state, _runnable=None, _digest=None, _thread=threading.local(), _lock=threading.Lock())
 
     # Running --------------------------------------------------------------------------------------------------------
 
@@ -325,6 +345,9 @@ class ComputationalGraph:
             GateError: A gate failed.
         """
         evaluation = evaluation or getattr(self._thread, "evaluation", None)
+        if evaluation is not None and not isinstance(evaluation, Evaluation):
+            msg = f"The first argument of backward is what forward returned, not {type(evaluation).__name__}."
+            raise RequestError(msg)
         if evaluation is None or self._runnable is None or evaluation.revision is not self._runnable:
             what = "changed since this forward" if evaluation else "not run forward in this thread"
             msg = f"The graph was {what}. Call forward first."
@@ -358,9 +381,12 @@ class ComputationalGraph:
         return self._bind().value_and_grad(inputs, wrt, output_gradients, outputs, between)
 
     def _bind(self) -> RunnableGraph:
-        if self._runnable is None:
-            self._runnable = RunnableGraph(self._structure)
-        return self._runnable
+        runnable = self._runnable
+        if runnable is None:
+            with self._lock:
+                # Threads that come at once share one, or an evaluation of one would be strange to another.
+                runnable = self._runnable = self._runnable or RunnableGraph(self._structure)
+        return runnable
 
 
 def _split_keywords(
@@ -392,10 +418,19 @@ def _split_keywords(
 def _constant_array(value: object) -> Array:
     """Return what stands for an operand as an array; lists of integers stay integers, to serve as indices."""
     if isinstance(value, list | tuple):
-        plain = np.asarray(as_array(value))
-        integers = np.asarray(value)
-        return integers if integers.dtype.kind == "i" else plain
+        with suppress(ValueError):
+            plain = np.asarray(value)
+            if plain.dtype.kind == "i":
+                return plain
     return as_array(value)
+
+
+def _length(size: object) -> int | None:
+    if size is None:
+        return None
+    if isinstance(size, bool | str):
+        raise TypeError
+    return operator.index(size)  # type: ignore[arg-type]
 
 
 def _dtype_name(dtype: Any) -> str | None:
@@ -403,7 +438,7 @@ def _dtype_name(dtype: Any) -> str | None:
         return None
     try:
         name: str = np.dtype(dtype).name
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         name = ""
     if name not in DTYPES:
         msg = f"There is no dtype {quoted(dtype)} in graphsvc. Choose one of {', '.join(DTYPES)}."
@@ -419,6 +454,12 @@ def _declared_spec(entry: InputEntry) -> ArraySpec | None:
 
 def parse(text: str) -> ComputationalGraph:
     """Make a graph of an expression, such as `f = (x + y) * z`.
+
+    Operators and precedence are Python's: `+ - * / ** @ -x`, the comparisons, parentheses, numbers, `x[0]`, `x[1:3]`.
+    Gates are called by name, with attributes by keyword: `sum(x, axis=0)`. `max` and `min` of several operands compare
+    these, of one they reduce it. Statements end at a newline or `;`, comments start with `#`. Names that are not
+    assigned are inputs; names that are assigned and not used are outputs; one expression without a name is the output
+    `f`.
 
     Raises:
         ExpressionError: It does not parse; the message shows where.
@@ -441,4 +482,8 @@ def load(path: str | Path) -> ComputationalGraph:
     except UnicodeDecodeError:
         msg = f"{Path(path).name!r} is not text, so it is no graph. A graph is a JSON document."
         raise NotAGraphError(msg) from None
-    return ComputationalGraph.from_document(document_from_json(text))
+    try:
+        return ComputationalGraph.from_document(document_from_json(text))
+    except NotAGraphError as error:
+        msg = f"{Path(path).name!r}: {error.message}"
+        raise NotAGraphError(msg) from None

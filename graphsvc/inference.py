@@ -1,5 +1,6 @@
 """Inference: shape and dtype of every value of a graph, without data."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ from graphsvc.errors import (
 )
 from graphsvc.gate import Gate
 
-__all__ = ["BoundNode", "Spec", "described", "infer_specs", "literal_array"]
+__all__ = ["BoundNode", "Spec", "described", "infer_node", "infer_specs", "literal_array"]
 
 Spec: TypeAlias = ArraySpec | Literal | None
 """What is known of a value before the run: shape and dtype, a Python literal, or nothing."""
@@ -60,10 +61,13 @@ def literal_array(node: BoundNode, position: int, value: Literal, dtypes: Iterab
         msg = f"Operand {position} must be an integer, got {value!r}."
         raise DtypeError(msg).at(node.name, node.gate_name)
     try:
-        array = np.asarray(value, dtype)
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, dtype)
     except OverflowError:
+        array = None
+    if array is None or (np.isinf(array) and math.isfinite(value)):
         msg = f"The literal {value} does not fit {dtype}, the dtype that it meets. Make it a constant of a wider dtype."
-        raise DtypeError(msg).at(node.name, node.gate_name) from None
+        raise DtypeError(msg).at(node.name, node.gate_name)
     array.flags.writeable = False
     return array
 
@@ -84,12 +88,13 @@ def infer_specs(nodes: Iterable[BoundNode], specs: dict[str, Spec]) -> dict[str,
         GateError: An `infer` failed, or returned what it may not.
     """
     for node in nodes:
-        results = _infer_node(node, [specs[operand] for operand in node.operands])
+        results = infer_node(node, [specs[operand] for operand in node.operands])
         specs.update(zip(node.results, results, strict=True))
     return specs
 
 
-def _infer_node(node: BoundNode, operands: Sequence[Spec]) -> Sequence[ArraySpec | None]:
+def infer_node(node: BoundNode, operands: Sequence[Spec]) -> Sequence[ArraySpec | None]:
+    """Infer the outputs of one gate; see `infer_specs`."""
     signature = node.gate.signature
     unknown = (None,) * len(node.results)
     strong = [
@@ -116,7 +121,9 @@ def _infer_node(node: BoundNode, operands: Sequence[Spec]) -> Sequence[ArraySpec
         raise error.at(node.name, node.gate_name) from None
     except GraphsvcError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         msg = f"infer failed: {described(error)}"
         raise GateError(msg).at(node.name, node.gate_name) from error
     return unknown if inferred is None else _checked_specs(node, inferred)

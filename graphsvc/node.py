@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from graphsvc.document import reference
+import numpy as np
+
+from graphsvc.document import check_name, reference
+from graphsvc.errors import AttributeValueError, quoted
 
 if TYPE_CHECKING:
     from graphsvc.graph import ComputationalGraph
@@ -13,8 +16,8 @@ __all__ = ["Node"]
 class Node:
     """A value of a graph: an input, a constant or an output of a gate node.
 
-    `x + y`, `x - y`, `x * y`, `x / y`, `x @ y`, `x ** y`, `-x`, `abs(x)`, the comparisons `<`, `<=`, `>`, `>=`, and
-    `x[0]`, `x[1:3]` add gate nodes to the graph. `==` compares nodes as Python objects.
+    `x + y`, `x - y`, `x * y`, `x / y`, `x @ y`, `x ** y`, `-x`, `abs(x)`, the comparisons `<`, `<=`, `>`, `>=`, `==`,
+    `!=`, and `x[0]`, `x[1:3]` add gate nodes to the graph.
     """
 
     __slots__ = ("graph", "reference")
@@ -33,7 +36,7 @@ class Node:
 
     def output(self, name: str) -> "Node":
         """Return another output of the same gate node, by its name."""
-        return Node(self.graph, f"{self.name}:{name}")
+        return Node(self.graph, f"{self.name}:{check_name(name)}")
 
     def __repr__(self) -> str:
         return f"<Node {self.reference}>"
@@ -82,6 +85,9 @@ class Node:
     def __rpow__(self, other: Any) -> "Node":
         return self.graph.add("power", other, self)
 
+    def __pos__(self) -> "Node":
+        return self
+
     def __neg__(self) -> "Node":
         return self.graph.add("negative", self)
 
@@ -100,6 +106,15 @@ class Node:
     def __ge__(self, other: Any) -> "Node":
         return self.graph.add("greater_equal", self, other)
 
+    def __eq__(self, other: object) -> "Node":  # type: ignore[override]
+        return self.graph.add("equal", self, other)
+
+    def __ne__(self, other: object) -> "Node":  # type: ignore[override]
+        return self.graph.add("not_equal", self, other)
+
+    # Nodes stay keys of dictionaries, by identity.
+    __hash__ = object.__hash__
+
     def __getitem__(self, index: Any) -> "Node":
         items = index if isinstance(index, tuple) else (index,)
         return self.graph.add("getitem", self, index=tuple(_item(item) for item in items))
@@ -108,4 +123,9 @@ class Node:
 def _item(item: Any) -> Any:
     if isinstance(item, slice):
         return (item.start, item.stop, item.step)
-    return "..." if item is ... else item
+    if item is ...:
+        return "..."
+    if item is None or (isinstance(item, int | np.integer) and not isinstance(item, bool)):
+        return item
+    msg = f"{quoted(item)} is no index. Indices are integers, slices, None and '...'; pick by an array with 'take'."
+    raise AttributeValueError(msg, attribute="index")

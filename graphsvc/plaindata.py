@@ -61,12 +61,15 @@ def number_from_data(value: object) -> object:
 
 
 def array_to_data(array: Array) -> Any:
-    """Return an array as JSON can hold it: a number or nested lists of numbers; complex ones as pairs."""
+    """Return an array as JSON can hold it: a number or nested lists of numbers; complex ones as pairs.
+
+    Unlike `array_to_entry`, this is for reading and not exact: every NaN is `NaN`.
+    """
     if array.dtype.kind == "c":
         array = np.stack([array.real, array.imag], axis=-1)
     if array.dtype.kind != "f" or np.all(np.isfinite(array)):
         return array.tolist()
-    flat = [number_to_data(float(v)) for v in array.ravel().tolist()]
+    flat = ["NaN" if math.isnan(v) else number_to_data(v) for v in array.ravel().tolist()]
     for size in reversed(array.shape[1:]):
         flat = [flat[i : i + size] for i in range(0, len(flat), size)]  # type: ignore[misc]
     return flat if array.ndim else flat[0]
@@ -135,8 +138,11 @@ def _elements(data: list[object], dtype: np.dtype[Any]) -> Array:
         number = number_from_data(value)
         if type(number) not in (int, float):
             complain(f"'data' must hold numbers, got {quoted(value)} at place {i}")
-        with np.errstate(over="ignore"):
-            flat[i] = number
+        try:
+            with np.errstate(over="ignore"):
+                flat[i] = number
+        except OverflowError:
+            complain(f"'data' holds an integer that {part} cannot hold, at place {i}")
         if math.isfinite(number) and float(flat[i]) != number:  # type: ignore[arg-type]
             complain(f"'data' holds {number}, which {part} cannot hold exactly, at place {i}")
     return flat.view(dtype)

@@ -130,10 +130,9 @@ def _wanted(
         if not arriving or node.name not in reached:
             continue
         flags = reached[node.name]
-        obstacle = _obstacle(node, flags, arriving, specs)
-        blocked = blocked or obstacle
-        if not obstacle:
-            wanted[node.name] = flags
+        blocked = blocked or _obstacle(node, flags, arriving, specs)
+        # What is blocked for this question may be kept for a narrower one, that a later backward asks.
+        wanted[node.name] = flags
         live.update(operand for operand, flag in zip(node.operands, flags, strict=True) if flag)
     return wanted, blocked
 

@@ -146,9 +146,10 @@ def gates_of(module: ModuleType, namespace: str) -> dict[str, type[Gate]]:
     """
     stated = getattr(module, "graphsvc_api_version", None)
     if stated != API_VERSION:
-        msg = (
-            f"it states graphsvc_api_version = {stated!r}, and this graphsvc has {API_VERSION}. Install a matching one."
+        todo = (
+            "Install a matching one." if stated else f"Write graphsvc_api_version = {API_VERSION} in {module.__name__}."
         )
+        msg = f"it states graphsvc_api_version = {stated!r}, and this graphsvc has {API_VERSION}. {todo}"
         raise PluginError(msg, plugin=namespace)
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(PluginHooks)

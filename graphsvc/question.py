@@ -78,6 +78,9 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
     if wanted is None:
         return tuple(outputs)
     names = listed_names("outputs", wanted)
+    if not names:
+        msg = "outputs is empty. Name at least one, or leave it out for all."
+        raise RequestError(msg)
     for name in names:
         if name not in outputs:
             msg = f"The graph has no output {quoted(name)}.{did_you_mean(name, outputs)} Its outputs: "
@@ -88,8 +91,8 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
 
 def listed_names(what: str, given: Iterable[str]) -> tuple[str, ...]:
     """Return a list of names, each once; a string is none. Raises RequestError."""
-    names = () if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(isinstance(name, str) for name in names):
+    names = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if isinstance(given, str) or not isinstance(given, Iterable) or not all(isinstance(name, str) for name in names):
         msg = f"{what} is a list of names, got {quoted(given)}."
         raise RequestError(msg)
     return tuple(dict.fromkeys(names))

@@ -56,6 +56,7 @@ class Registry:
                 raise self._failures[namespace]
             if namespace and namespace not in self.plugins:
                 msg = f"No plugin {quoted(namespace)} is installed here.{did_you_mean(namespace, self.plugins)}"
+                msg += " Install it, or run the graph on a server that has it."
                 raise UnknownGateError(msg, namespace=namespace[:128])
             try:
                 gates = import_plugin(self.plugins[namespace]) if namespace else _built_in_gates()
@@ -73,7 +74,11 @@ class Registry:
             PluginError: Its plugin cannot be used.
         """
         namespace, _, bare = name.rpartition(".")
-        gates = self.gates(namespace)
+        try:
+            gates = self.gates(namespace)
+        except UnknownGateError as error:
+            msg = f"{error.message}{did_you_mean(bare, self.gates(), cutoff=1.0)}"
+            raise UnknownGateError(msg, gate=name[:128]) from None
         if bare not in gates:
             candidates = [self.qualified(namespace, known) for known in gates]
             msg = f"There is no gate {quoted(name)}.{did_you_mean(name, candidates)} List them with `graphsvc gates`."

@@ -6,9 +6,9 @@ from typing import Final, TypeVar
 import numpy as np
 
 from graphsvc import backprop
-from graphsvc.arrays import Array, ArraySpec, Literal, read_only, spec_of
+from graphsvc.arrays import Array, ArraySpec, Literal, owned, read_only, spec_of
 from graphsvc.calls import Record
-from graphsvc.evaluation import Evaluation, InputGradients, independent
+from graphsvc.evaluation import Evaluation, InputGradients
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.plan import Plan, make_plan
 from graphsvc.question import judge_inputs, judge_output_gradients, judge_outputs, judge_wrt, seed_names
@@ -66,10 +66,9 @@ class RunnableGraph:
         if arriving is None:
             known = {name: spec_of(array) for name, array in results.items()}
             arriving = judge_output_gradients(known, seeds, output_gradients)
-        theirs = [*arrays.values(), *(c for c in self._constants.values() if isinstance(c, np.ndarray))]
-        others = [*theirs, *results.values()]
-        gradients = _gradients(plan, wrt_names, specs, records, arriving, others, between)
-        return independent(results, theirs), gradients
+        gradients = _gradients(plan, wrt_names, specs, records, arriving, between)
+        # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
+        return {name: owned(result) for name, result in results.items()}, gradients
 
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
         """See `ComputationalGraph.forward`."""
@@ -100,7 +99,7 @@ class RunnableGraph:
         specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
         arriving = judge_output_gradients(specs, seeds, output_gradients)
         # The records stay as they are, for other backward passes.
-        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving, ())
+        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving)
 
     def constant_specs(self) -> dict[str, Spec]:
         """Return what is known of the constants."""
@@ -149,7 +148,6 @@ def _gradients(
     inputs: Mapping[str, ArraySpec],
     records: dict[str, Record],
     seeds: Mapping[str, Array],
-    others: Iterable[Array],
     between: Callable[[], None] | None = None,
 ) -> InputGradients:
     """Run the backward pass and gather the gradients of the inputs."""
@@ -161,12 +159,11 @@ def _gradients(
         gradients[source] = np.asarray(gradients[source] + seed) if source in gradients else seed
     with np.errstate(all="ignore"):
         backprop.backward(plan.steps, records, gradients, between)
-    connected = {name: np.asarray(gradients[name]) for name in wrt if name in gradients}
-    mine = independent(connected, [*others, *seeds.values()])
-    disconnected = [name for name in wrt if name not in connected]
+    disconnected = [name for name in wrt if name not in gradients]
     for name in disconnected:
-        mine[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
-    return InputGradients({name: mine[name] for name in wrt}, disconnected)
+        gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
+    mine = {name: owned(gradients[name].astype(inputs[name].dtype, copy=False)) for name in wrt}
+    return InputGradients(mine, disconnected)
 
 
 def _remembered(cache: dict[Hashable, _T], key: Hashable, limit: int, make: Callable[[], _T]) -> _T:

@@ -15,7 +15,7 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from graphsvc.errors import GateError, GraphsvcError, PluginError, ServerError
+from graphsvc.errors import GateError, GraphsvcError, LimitError, PluginError, ServerError
 from graphsvc.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.registry import Registry
 from graphsvc.service import Service, Stop
@@ -129,9 +129,12 @@ def _outcome(work: Callable[[], bytes]) -> bytes | GraphsvcError:
     """Return what `work` returns or raises. Nothing escapes: SystemExit in the event loop would end the server."""
     try:
         return work()
+    except MemoryError:
+        return LimitError("The graph needs more memory than the server has. Ask for less at a time.")
     except GateError as error:
-        _LOG.error("%s", error.message, exc_info=error)
-        return error
+        correlation_id = uuid.uuid4().hex[:12]
+        _LOG.error("%s [%s]", error.message, correlation_id, exc_info=error)
+        return type(error)(error.message, **error.facts, correlation_id=correlation_id)
     except GraphsvcError as error:
         return error
     except BaseException as error:  # noqa: BLE001 - see above

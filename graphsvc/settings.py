@@ -6,7 +6,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings"]
+from graphsvc.errors import GraphsvcError, did_you_mean
+
+__all__ = ["Settings", "check_environment"]
 
 _MIB = 2**20
 
@@ -40,3 +42,17 @@ class Settings(BaseSettings):
         """Return the limits that concern a client, by name."""
         names = ("max_message_bytes", "max_nodes", "max_operands", "max_tensors", "max_outputs", "max_seconds")
         return {name: int(getattr(self, name)) for name in names}
+
+
+def check_environment() -> None:
+    """Refuse a variable of the environment that looks like a setting and is none, such as a misspelt limit.
+
+    Raises:
+        GraphsvcError: There is one.
+    """
+    prefix = "GRAPHSVC_"
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(prefix).lower()
+        if variable.startswith(prefix) and name not in Settings.model_fields:
+            msg = f"There is no setting {variable!r}.{did_you_mean(name, Settings.model_fields)} Unset the variable."
+            raise GraphsvcError(msg)

@@ -5,6 +5,7 @@ output `z`, the operand `y`, the shape alone of operand `x`. So the engine knows
 must live until the backward pass.
 """
 
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -79,6 +80,12 @@ class Signature:
     def index(self, position: int) -> int:
         """Return which named operand the operand at `position` of a call belongs to."""
         return min(position, len(self.operands) - 1)
+
+    def operand_name(self, position: int) -> str:
+        """Return the name of the operand at `position` of a call; `xs[1]` for one of a variadic operand."""
+        index = self.index(position)
+        several = self.variadic and index == len(self.operands) - 1
+        return f"{self.operands[index]}[{position - index}]" if several else self.operands[index]
 
     def accepts(self, count: int) -> bool:
         """Tell whether the gate can be given `count` operands."""
@@ -197,6 +204,10 @@ class _Reader:
                 allowed = ", ".join(f"backward_{o}" for o in operands)
                 self.refuse(f"`{method}` names no operand. Allowed are backward, or {allowed}.")
             single[operands.index(operand)] = self.backward_rule(method, sources)
+        if not joint and not single:
+            near = difflib.get_close_matches("backward", [name for name in vars(self.cls) if name != "forward"], n=1)
+            if near:
+                self.refuse(f"it has no `backward`, but `{near[0]}`. Rename it to `backward`.")
         if joint and single:
             self.refuse("it has `backward` and a `backward_<operand>` as well. Keep one of the two forms.")
         return joint, single

@@ -72,7 +72,8 @@ def shortened(text: str, limit: int = _LONGEST_MESSAGE) -> str:
 def _told(error: GraphsvcError) -> str:
     """Return the message for the client. Only messages of our own are told: a failing gate's may hold anything."""
     if isinstance(error, GateError) and not isinstance(error, GateContractError):
-        return f"Gate {error.gate!r} at node {error.node!r} failed. Report it to the author of the gate."
+        found = error.facts.get("correlation_id", "")
+        return f"Gate {error.gate!r} at node {error.node!r} failed. The server's log tells why, under {found!r}."
     if isinstance(error, PluginError):
         return f"The plugin {error.facts.get('plugin', '')!r} cannot be used on this server."
     return error.message

@@ -16,6 +16,7 @@ from graphsvc.errors import (
     ArityError,
     CycleError,
     DuplicateNameError,
+    GateError,
     GraphError,
     PluginError,
     UnknownGateError,
@@ -24,7 +25,7 @@ from graphsvc.errors import (
     quoted,
 )
 from graphsvc.gate import Gate
-from graphsvc.inference import BoundNode
+from graphsvc.inference import BoundNode, described
 from graphsvc.registry import Registry
 
 __all__ = ["GateNode", "Structure", "check_arity"]
@@ -84,17 +85,25 @@ class Structure:
 
     def add_output(self, name: str, source: str, path: str = "") -> None:
         """Add an output. Raises DuplicateNameError or UnknownReferenceError."""
-        if name in self.outputs:
-            msg = f"{_at(path)}There are two outputs named {name!r}. Give each its own name."
-            raise DuplicateNameError(msg, name=name, path=path)
+        self.check_output_free(name, path)
         self.check_reference(source, path)
         self.outputs[name] = source
 
+    def check_output_free(self, name: str, path: str = "") -> None:
+        """Raise DuplicateNameError if there is an output of that name."""
+        if name in self.outputs:
+            msg = f"{_at(path)}There are two outputs named {name!r}. Give each its own name."
+            raise DuplicateNameError(msg, name=name, path=path)
+
     def _claim(self, name: str, path: str) -> None:
+        self.check_free(name, path)
+        self.topology.add_node(name)
+
+    def check_free(self, name: str, path: str = "") -> None:
+        """Raise DuplicateNameError if an input, a constant or a node bears the name."""
         if name in self.inputs or name in self.constants or name in self.nodes:
             msg = f"{_at(path)}The name {name!r} is taken. Inputs, constants and nodes need different names."
             raise DuplicateNameError(msg, name=name, path=path)
-        self.topology.add_node(name)
 
     def check_reference(self, source: str, path: str = "") -> None:
         """Raise UnknownReferenceError if `source` refers to nothing in the graph."""
@@ -222,6 +231,9 @@ class Structure:
             return cls(**node.attributes)
         except GraphError as error:
             raise error.at(node.name, node.gate_name) from None
+        except Exception as error:
+            msg = f"its attributes cannot be checked: {described(error)}"
+            raise GateError(msg).at(node.name, node.gate_name) from error
 
     def _bound(self, node: GateNode) -> BoundNode:
         gate = cast(Gate, node.gate)
@@ -268,5 +280,8 @@ def check_arity(node: str, gate_name: str, cls: type[Gate], count: int) -> None:
     signature = cls.signature
     if not signature.accepts(count):
         least = "at least " if signature.variadic else ""
-        msg = f"It takes {least}{len(signature.operands)} operands ({signature.describe_operands()}), got {count}."
+        needed = len(signature.operands)
+        operands = f"{needed} operand{'s' if needed > 1 else ''} ({signature.describe_operands()})"
+        attributes = f" Attributes go by name: {', '.join(cls.model_fields)}." if cls.model_fields else ""
+        msg = f"It takes {least}{operands}, got {count}.{attributes}"
         raise ArityError(msg).at(node, gate_name)

@@ -63,7 +63,7 @@ CASES = [
     Case("unknown gate", errors.UnknownGateError, "f = sigmoyd(x)", ONE, says="Did you mean 'sigmoid'", code=NOT_FOUND),
     Case("unknown namespace", errors.UnknownGateError, "f = no.where(x)", ONE, says="No plugin 'no'", code=NOT_FOUND),
     Case("too few operands", errors.ArityError, "f = matmul(x)", ONE, says="at node 'f'.*takes 2 operands"),
-    Case("too many operands", errors.ArityError, "f = exp(x, x)", ONE, says="takes 1 operands"),
+    Case("too many operands", errors.ArityError, "f = exp(x, x)", ONE, says="takes 1 operand "),
     Case("unknown attribute", errors.AttributeValueError, "f = sum(x, axs=1)", ONE, says="Did you mean 'axis'"),
     Case("attribute of a wrong type", errors.AttributeValueError, "f = sum(x, axis=1.0)", ONE, says="'axis'"),
     Case("bool for an int", errors.AttributeValueError, "f = softmax(x, axis=True)", {"x": [1.0]}, says="'axis'"),

@@ -116,7 +116,9 @@ def test_grad_takes_files_and_options(tmp_path: Path):
         (("doctor", "--target", "localhost:1"), 3, "No server answers"),
         (("check", "f = exp(x, x)"), 1, "ARITY_MISMATCH"),
         (("gates", "sigmoyd"), 1, "Did you mean 'sigmoid'"),
-        (("serve", "--port", "99999"), 2, "port"),
+        (("serve", "--port", "99999"), 2, "--port (or GRAPHSVC_PORT)"),
+        (("grad", "f = x", "x=1", "--target", "localhost"), 3, "Write HOST:PORT"),
+        (("grad", "f = x", "x=1", "--target", "http://localhost:1"), 3, "Write HOST:PORT"),
         (("serve", "--plugin", "none"), 1, "not installed"),
     ],
 )
@@ -127,6 +129,14 @@ def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == "" or arguments[0] == "doctor"
+
+
+def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """A limit that is set under a wrong name would be no limit."""
+    monkeypatch.setenv("GRAPHSVC_MAX_NODE", "5")
+    done = run("serve", "--port", "0")
+    assert done.returncode == 1
+    assert "Did you mean 'max_nodes'" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"\x00\xff\xfe", b"{}", b"[1]", b"not json", b""])
@@ -148,12 +158,14 @@ def test_check_compares_gradients():
     assert "'x'" in done.stderr
 
 
-def test_gates_lists_and_describes():
-    """Every gate with its operands; one with its attributes; the same as JSON."""
+def test_gates_lists_and_describes(target: str):
+    """Every gate with its operands; one with its attributes; the same as JSON, and of a server."""
     listed = json.loads(run("gates", "--json").stdout)
     assert {"matmul", "sigmoid", "svm_hinge"} <= {gate["name"] for gate in listed}
     assert "axis" in run("gates", "softmax").stdout
     assert json.loads(run("gates", "softmax", "--json").stdout)["attributes"]["axis"]["default"] == -1
+    assert run("gates", "--json", "--target", target).stdout == run("gates", "--json").stdout
+    assert "Did you mean 'sigmoid'" in run("gates", "sigmoyd", "--target", target).stderr
 
 
 def test_doctor_examines_a_server(target: str):

@@ -182,10 +182,10 @@ RETURNS = {
     "a spec that is none": ({"infer": lambda self, x: (3,)}, "ArraySpec"),
     "a gradient of another shape": (
         {"backward": lambda self, dz: dz[:1]},
-        r"shape \(1,\) for operand 0 of shape \(2,\)",
+        r"shape \(1,\) for operand 'x' of shape \(2,\)",
     ),
     "a scalar gradient": ({"backward": lambda self, dz: dz.sum()}, r"shape \(\)"),
-    "too many gradients": ({"backward": lambda self, dz: (dz, dz)}, "1 gradients, one for each operand, got 2"),
+    "too many gradients": ({"backward": lambda self, dz: (dz, dz)}, "1 gradients, one for each of x, got 2"),
     "no gradient in a tuple": ({"backward": lambda self, dz: ()}, "got 0"),
     "a list of numbers": ({"backward": lambda self, dz: [1.0]}, "float, not a NumPy array"),
     "a dictionary": ({"backward": lambda self, dz: {"x": dz}}, "dict, not a NumPy array"),
@@ -474,7 +474,7 @@ def test_an_operand_without_a_backward_is_not_differentiable():
 def test_none_for_a_wanted_gradient_is_not_differentiable():
     """A backward that gives None for an operand says that it has no gradient."""
     cls = gate_class(name="planted", forward=lambda self, x, y: x * y, backward=lambda self, dz, y: (dz * y, None))
-    with pytest.raises(errors.GateNotDifferentiableError, match="operand 1"):
+    with pytest.raises(errors.GateNotDifferentiableError, match="operand 'y'"):
         run(cls(), 2.0, 3.0)
     assert run(cls(), 2.0, 3.0, wrt=["x0"])[1] == [3.0]
 
@@ -605,6 +605,17 @@ def test_a_gate_without_infer_runs():
     outputs, gradients = graph.value_and_grad({"x": [1.0, 2.0]})
     assert outputs["f"] == 24
     np.testing.assert_array_equal(gradients["x"], [6.0, 6.0])
+
+
+def test_shapes_are_checked_during_the_run_where_they_were_not_known_before():
+    """After a gate without `infer`, another gate still refuses shapes that do not fit, and broadcasts nothing."""
+    cls = gate_class(name="planted", forward=lambda self, x: x * 2, backward=lambda self, dz: dz * 2)
+    for gate, operand in (("mean_squared_error", np.ones(1)), ("subtract", np.ones(2)), ("matmul", np.ones(4))):
+        graph = ComputationalGraph()
+        x = graph.add(cls(), graph.input("x"))
+        graph.output("f", graph.add(gate, x, operand, name="bad"))
+        with pytest.raises(errors.ShapeError, match="at node 'bad'"):
+            graph.value_and_grad({"x": np.ones(3)}, wrt=[])
 
 
 def test_a_literal_may_follow_a_gate_without_infer():

@@ -20,6 +20,10 @@ CASES = every_example()
 # Gates whose every output is an integer or a boolean have no gradient to check.
 WITHOUT_GRADIENT = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 
+WITH_GRADIENT = [
+    case for case in CASES if case.name not in WITHOUT_GRADIENT and getattr(case.example.gate, "dtype", "f") != "int64"
+]
+
 
 def runner(case: GateCase) -> tuple[ComputationalGraph, dict[str, Array]]:
     """Return a graph of one gate, and its inputs."""
@@ -60,7 +64,7 @@ def test_the_gradient_law_checks_every_gate_that_has_a_gradient():
             continue
         checked = {
             gate.signature.operands[gate.signature.index(position)]
-            for case in CASES
+            for case in WITH_GRADIENT
             if case.name == gate.name
             for position, operand in enumerate(case.example.operands)
             if operand.dtype == np.float64
@@ -69,7 +73,7 @@ def test_the_gradient_law_checks_every_gate_that_has_a_gradient():
         assert wanted <= checked, gate.name
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", WITH_GRADIENT, ids=str)
 def test_backward_agrees_with_central_differences(case: GateCase):
     """Every gradient agrees with central differences of forward, for random output gradients."""
     check_gate(case.example.gate, *case.example.operands, seed=17)
@@ -89,8 +93,11 @@ def test_a_wrong_gate_does_not_pass_the_gradient_law():
         def backward(self, dz: Array, x: Array) -> Array:
             return dz * 2.002 * x
 
-    with pytest.raises(AssertionError, match="central differences give"):
-        check_gate(Wrong(), np.array([1.0, 2.0]))
+    for size in (1.0, 1e-9):
+        with pytest.raises(AssertionError, match="central differences give"):
+            check_gate(Wrong(), size * np.array([1.0, 2.0]))
+    with pytest.raises(AssertionError, match="no gradient to compare"):
+        check_gate(Wrong(), np.array([1, 2]))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -1,6 +1,7 @@
 """ComputationalGraph: building, running, and what comes out."""
 
 import itertools
+import operator
 import pickle
 import sys
 import threading
@@ -42,9 +43,21 @@ def test_comparisons_and_slices_build_nodes():
     graph = ComputationalGraph()
     x = graph.input("x")
     graph.output("f", graph.add("where", x[1:, None, ..., ::-1] > 2, 1.0, 0.0))
+    for name, compared in (
+        ("lt", x < 5),
+        ("le", x <= 5),
+        ("gt", x > 5),
+        ("ge", x >= 5),
+        ("eq", x == 5),
+        ("ne", x != 5),
+    ):
+        graph.output(name, compared)
     value = np.arange(12.0).reshape(3, 4)
     outputs, _ = graph.value_and_grad({"x": value}, wrt=[])
     np.testing.assert_array_equal(outputs["f"], np.where(value[1:, None, ..., ::-1] > 2, 1.0, 0.0))
+    for name in ("lt", "le", "gt", "ge", "eq", "ne"):
+        np.testing.assert_array_equal(outputs[name], getattr(operator, name)(value, 5))
+    assert len({x, x}) == 1
 
 
 def test_a_node_has_no_truth_and_no_length():

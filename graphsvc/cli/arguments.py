@@ -34,7 +34,7 @@ def read_graph(text: str) -> ComputationalGraph:
     path = Path(text)
     if path.suffix == ".json" or (len(text) < 256 and "\n" not in text and path.is_file()):
         if not path.is_file():
-            msg = f"There is no file {text!r}."
+            msg = f"{text!r} is a folder." if path.is_dir() else f"There is no file {text!r}."
             raise click.BadParameter(msg)
         return load(path)
     return parse(text)
@@ -62,7 +62,7 @@ def _from_text(name: str, text: str) -> object:
     try:
         return _numbers(json.loads(text))
     except (ValueError, RecursionError):
-        msg = f"{text!r} is no value for {name!r}. Write a number, a JSON list such as [1,2.5], or @file.npy."
+        msg = f"{text!r} is no value for {name!r}. Write a number, NaN, Infinity, a list as [1,2.5], or @file.npy."
         raise click.BadParameter(msg) from None
 
 

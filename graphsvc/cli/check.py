@@ -19,6 +19,8 @@ __all__ = ["check"]
 def check(graph: str, inputs: tuple[str, ...], *, gradients: bool, seed: int) -> None:
     """Check names, gates, attributes and, where inputs are given, shapes and gradients of GRAPH.
 
+    Gradients are compared along random directions, so choose inputs off kinks and ties.
+
     \b
     Example:
       graphsvc check "f = x * sigmoid(y)"

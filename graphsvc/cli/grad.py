@@ -35,7 +35,8 @@ def grad(
 ) -> None:
     """Print outputs and input gradients of GRAPH.
 
-    GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, or @FILE.npy.
+    GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
+    or @FILE.npz:ARRAY.
 
     \b
     Example:

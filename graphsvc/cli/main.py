@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except GraphsvcError as error:
-            click.echo(f"Error: {error.message} [{error.reason}]", err=True)
+            click.echo(f"Error [{error.reason}]: {error.message}", err=True)
             ctx.exit(_UNREACHABLE if isinstance(error, UnreachableError) else _REFUSED)
 
 

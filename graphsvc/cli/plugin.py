@@ -20,7 +20,7 @@ def plugin() -> None:
     """
 
 
-@plugin.command("list")
+@plugin.command("list", short_help="List the installed plugins, and what became of each.")
 @click.option("--seconds", default=20.0, show_default=True, help="How long the import of a plugin may take.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_plugins(seconds: float, *, as_json: bool) -> None:

@@ -19,7 +19,8 @@ def run(
 ) -> None:
     """Print the outputs of GRAPH.
 
-    GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, or @FILE.npy.
+    GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
+    or @FILE.npz:ARRAY.
 
     \b
     Example:

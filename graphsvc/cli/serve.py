@@ -4,15 +4,21 @@ import asyncio
 import logging
 
 import click
+from pydantic import ValidationError
 
 from graphsvc import __version__
 from graphsvc.server import Server, run_server
-from graphsvc.settings import Settings
+from graphsvc.settings import Settings, check_environment
 
 __all__ = ["serve"]
 
 
-@click.command()
+_VARIABLES = "\n".join(
+    f"  GRAPHSVC_{name.upper()}: {field.description} [{field.default}]" for name, field in Settings.model_fields.items()
+)
+
+
+@click.command(epilog=f"\b\nVariables of the environment, with their defaults:\n{_VARIABLES}")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 50051]")
 @click.option("--threads", type=int, help="Graphs that run at once.  [default: the number of cores]")
@@ -22,8 +28,7 @@ __all__ = ["serve"]
 def serve(host: str | None, port: int | None, threads: int | None, plugins: tuple[str, ...]) -> None:
     """Serve gradients over gRPC until interrupted.
 
-    Whoever reaches the port may use it: listen on other addresses than this machine's only where that is meant. Every
-    setting can be given as GRAPHSVC_<NAME> in the environment, such as GRAPHSVC_MAX_MESSAGE_BYTES.
+    Whoever reaches the port may use it: listen on other addresses than this machine's only where that is meant.
 
     \b
     Example:
@@ -33,8 +38,12 @@ def serve(host: str | None, port: int | None, threads: int | None, plugins: tupl
     flags = {"host": host, "port": port, "threads": threads, "plugins": plugins or None}
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        check_environment()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        msg = f"--{name} (or GRAPHSVC_{name.upper()}): {first['msg']}, got {first['input']!r}."
+        raise click.UsageError(msg) from None
 
     def ready(server: Server) -> None:
         click.echo(f"graphsvc {__version__} listening on {settings.host}:{server.port}")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from graphsvc.arrays import Array, ArraySpec, normalized_axes, reduce_sum
+from graphsvc.arrays import Array, ArraySpec, divided, narrowed, normalized_axes, reduce_sum, widened
 from graphsvc.errors import DtypeError, ShapeError
 from graphsvc.gate import Elementwise, Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
@@ -20,7 +20,7 @@ class Sigmoid(Elementwise):
     name: ClassVar[str] = "sigmoid"
 
     def forward(self, x: Array) -> Array:
-        return 1 / (1 + np.exp(-x))
+        return narrowed(1 / (1 + np.exp(-widened(x))), x.dtype)
 
     def backward(self, dz: Array, z: Array) -> Array:
         return dz * z * (1 - z)
@@ -143,8 +143,8 @@ class Maxout(Gate):
 
     def backward(self, dz: Array, chosen: Array, x_shape: tuple[int, ...]) -> Array:
         _, competing = self._split_shape(x_shape)
-        count = np.sum(chosen, axis=competing, keepdims=True, dtype=dz.dtype)
-        return np.where(chosen, np.expand_dims(dz, competing) / count, 0).reshape(x_shape)
+        count = np.sum(chosen, axis=competing, keepdims=True)
+        return np.where(chosen, divided(np.expand_dims(dz, competing), count), 0).reshape(x_shape)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -181,10 +181,12 @@ class Softmax(_AlongAxis):
     name: ClassVar[str] = "softmax"
 
     def forward(self, x: Array) -> Array:
-        e = np.exp(x - np.max(x, axis=self.axis, keepdims=True))
-        return e / reduce_sum(e, self.axis, keepdims=True)
+        wide = widened(x)
+        e = np.exp(wide - np.max(wide, axis=self.axis, keepdims=True))
+        return narrowed(e / reduce_sum(e, self.axis, keepdims=True), x.dtype)
 
     def backward(self, dz: Array, z: Array) -> Array:
+        dz, z = widened(dz), widened(z)
         return z * (dz - reduce_sum(dz * z, self.axis, keepdims=True))
 
 
@@ -194,10 +196,12 @@ class LogSoftmax(_AlongAxis):
     name: ClassVar[str] = "log_softmax"
 
     def forward(self, x: Array) -> Array:
-        shifted = x - np.max(x, axis=self.axis, keepdims=True)
-        return shifted - np.log(reduce_sum(np.exp(shifted), self.axis, keepdims=True))
+        wide = widened(x)
+        shifted = wide - np.max(wide, axis=self.axis, keepdims=True)
+        return narrowed(shifted - np.log(reduce_sum(np.exp(shifted), self.axis, keepdims=True)), x.dtype)
 
     def backward(self, dz: Array, z: Array) -> Array:
+        dz, z = widened(dz), widened(z)
         return dz - np.exp(z) * reduce_sum(dz, self.axis, keepdims=True)
 
 

@@ -118,7 +118,7 @@ class Sqrt(Elementwise):
         return np.sqrt(x)
 
     def backward(self, dz: Array, z: Array) -> Array:
-        return dz / (2 * z)
+        return dz / (2 * np.abs(z))
 
 
 class Power(Elementwise):
@@ -137,7 +137,7 @@ class Power(Elementwise):
         return np.power(x, y)
 
     def backward_x(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz * np.where(y == 0, 0, y * np.power(x, y - 1))
+        return dz * np.where(y == 0, 0, y * np.power(x, y - 1.0))
 
     def backward_y(self, dz: Array, x: Array, y: Array, z: Array) -> Array:
         return dz * z * np.log(np.where((x == 0) & (y >= 0), 1, x))
@@ -172,7 +172,7 @@ class Exp(Elementwise):
 
 
 class Log(Elementwise):
-    """Natural logarithm, element by element: ``z = log(x)``. Its derivative at 0 is infinite."""
+    """Natural logarithm, element by element: ``z = log(x)``. Its derivative at 0 is infinite, below 0 it is NaN."""
 
     name: ClassVar[str] = "log"
 
@@ -180,7 +180,7 @@ class Log(Elementwise):
         return np.log(x)
 
     def backward(self, dz: Array, x: Array) -> Array:
-        return dz / x
+        return np.where(x < 0, np.nan, dz / np.abs(x))
 
 
 @hookimpl

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphsvc.arrays import Array
+from graphsvc.arrays import Array, ArraySpec
+from graphsvc.errors import DtypeError
 from graphsvc.gate import Elementwise, Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
 
@@ -60,6 +61,12 @@ class Where(Elementwise):
     """
 
     name: ClassVar[str] = "where"
+
+    def infer(self, *operands: ArraySpec) -> ArraySpec | tuple[ArraySpec, ...] | None:
+        if operands[0].dtype.kind != "b":
+            msg = f"The condition must be boolean, got {operands[0].dtype}. Compare it, as in condition != 0."
+            raise DtypeError(msg)
+        return super().infer(*operands)
 
     def forward(self, condition: Array, x: Array, y: Array) -> Array:
         return np.where(condition, x, y)

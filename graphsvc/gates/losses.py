@@ -8,7 +8,7 @@ from typing import Literal as OneOf
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from graphsvc.arrays import Array, ArraySpec, divided, reduce_mean, reduce_sum
+from graphsvc.arrays import Array, ArraySpec, divided, narrowed, reduce_mean, reduce_sum, widened
 from graphsvc.errors import DtypeError, GateDataError, ShapeError
 from graphsvc.gate import Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
@@ -55,8 +55,9 @@ class MeanSquaredError(_Loss):
         return self._reduced_spec(x.shape, ArraySpec(x.shape, np.result_type(x.dtype, target.dtype)))
 
     def forward(self, x: Array, target: Array) -> tuple[Array, Array]:
-        difference = np.subtract(x, target)
-        return self._reduced(np.asarray(difference * difference)), difference
+        difference = np.subtract(widened(x), widened(target))
+        dtype = np.result_type(x.dtype, target.dtype)
+        return narrowed(self._reduced(np.asarray(difference * difference)), dtype), difference
 
     def backward_x(self, dz: Array, difference: Array) -> Array:
         return self._shared(dz, difference.shape) * (2 * difference)
@@ -113,11 +114,12 @@ class SoftmaxCrossEntropy(_Classification):
 
     def forward(self, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
         is_label = _is_label(labels, scores.shape[-1])
-        shifted = scores - np.max(scores, axis=-1, keepdims=True)
+        wide = widened(scores)
+        shifted = wide - np.max(wide, axis=-1, keepdims=True)
         e = np.exp(shifted)
         total = reduce_sum(e, -1, keepdims=True)
         right = reduce_sum(np.where(is_label, shifted, 0), -1)
-        return self._reduced(np.log(total[..., 0]) - right), e / total, is_label
+        return narrowed(self._reduced(np.log(total[..., 0]) - right), scores.dtype), e / total, is_label
 
     def backward_scores(self, dz: Array, probabilities: Array, is_label: Array) -> Array:
         return self._shared(dz, is_label.shape[:-1])[..., np.newaxis] * np.subtract(
@@ -138,13 +140,15 @@ class SvmHinge(_Classification):
 
     def forward(self, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
         is_label = _is_label(labels, scores.shape[-1])
-        right = reduce_sum(np.where(is_label, scores, 0), -1, keepdims=True)
-        excess = np.where(is_label, 0, scores - right + self.margin)
-        return self._reduced(reduce_sum(np.maximum(excess, 0), -1)), ~(excess <= 0), is_label
+        wide = widened(scores)
+        right = reduce_sum(np.where(is_label, wide, 0), -1, keepdims=True)
+        excess = np.where(is_label, 0, wide - right + self.margin)
+        loss = self._reduced(reduce_sum(np.maximum(excess, 0), -1))
+        return narrowed(loss, scores.dtype), ~(excess <= 0), is_label
 
     def backward_scores(self, dz: Array, violates: Array, is_label: Array) -> Array:
-        count = np.sum(violates, axis=-1, keepdims=True, dtype=dz.dtype)
-        dz = self._shared(dz, is_label.shape[:-1])[..., np.newaxis]
+        count = np.sum(violates, axis=-1, keepdims=True)
+        dz = self._shared(widened(dz), is_label.shape[:-1])[..., np.newaxis]
         return np.where(is_label, -count * dz, np.where(violates, dz, 0))
 
 

@@ -1,6 +1,7 @@
 """Gates that multiply matrices: matmul, and the fully connected layer."""
 
 from collections.abc import Iterable
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -88,7 +89,8 @@ class Affine(Gate):
         return np.matmul(dz, w.T)
 
     def backward_w(self, dz: Array, x: Array) -> Array:
-        return np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, dz.shape[-1]))
+        rows = prod(x.shape[:-1])
+        return np.matmul(x.reshape(rows, x.shape[-1]).T, dz.reshape(rows, dz.shape[-1]))
 
     def backward_b(self, dz: Array) -> Array:
         return reduce_sum(dz, tuple(range(dz.ndim - 1)))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from graphsvc.arrays import Array, ArraySpec, divided, normalized_axes, reduce_mean, reduce_sum
+from graphsvc.arrays import Array, ArraySpec, divided, narrowed, normalized_axes, reduce_mean, reduce_sum, widened
 from graphsvc.errors import ShapeError
 from graphsvc.gate import Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
@@ -91,7 +91,8 @@ class SumSquare(_Reduction):
         return np.sum(np.ones(1, dtype)).dtype
 
     def forward(self, x: Array) -> Array:
-        return reduce_sum(x * x, self.axis, keepdims=self.keepdims)
+        wide = widened(x) if x.dtype.kind == "f" else x.astype(self._result_dtype(x.dtype))
+        return narrowed(reduce_sum(wide * wide, self.axis, keepdims=self.keepdims), x.dtype)
 
     def backward(self, dz: Array, x: Array) -> Array:
         return dz.reshape(self._kept_shape(x.shape)) * (2 * x)
@@ -110,8 +111,8 @@ class _Extreme(_Reduction):
         kept = self._kept_shape(x.shape)
         # NaN is unequal to itself: where there is one, it gave the value.
         chosen = (x == z.reshape(kept)) | (x != x)
-        count = np.sum(chosen, axis=self.axis, keepdims=True, dtype=dz.dtype).reshape(kept)
-        return np.where(chosen, dz.reshape(kept) / count, 0)
+        count = np.sum(chosen, axis=self.axis, keepdims=True).reshape(kept)
+        return np.where(chosen, divided(dz.reshape(kept), count), 0)
 
 
 class Max(_Extreme):

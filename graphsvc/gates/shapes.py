@@ -173,7 +173,7 @@ class Cast(Elementwise):
             raise GateDataError(msg)
         if target.kind in "iu" and x.dtype.kind in "iuf" and not np.can_cast(x.dtype, target):
             limits = np.iinfo(target)
-            whole = np.trunc(x)
+            whole = np.trunc(x.astype(np.float64)) if x.dtype.kind == "f" else x
             # `max + 1` is a power of two, so exact as a float where `max` is not.
             inside = (whole >= limits.min) & (whole < limits.max + 1 if x.dtype.kind == "f" else whole <= limits.max)
             if not np.all(inside):

@@ -90,6 +90,11 @@ class Radiation(graphsvc.Elementwise):
     def backward(self, dz: Array, x: Array) -> Array:
         return dz * (4 * self._factor * x * x * x)
 
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), np.array([300.0, 350.0, 400.0]))
+        yield Example(cls(emissivity=0.5, ambient=0.0), np.array(1000.0))
+
 
 @graphsvc.hookimpl
 def graphsvc_gates(context: graphsvc.PluginContext) -> list[type[graphsvc.Gate]]:

@@ -1,6 +1,7 @@
 """The client for asyncio: the same calls, awaited."""
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -9,9 +10,9 @@ import grpc
 
 from graphsvc.arrays import Array
 from graphsvc.client import CHANNEL_OPTIONS
-from graphsvc.errors import GraphsvcError
+from graphsvc.errors import GraphsvcError, ServiceError, StoppedError
 from graphsvc.evaluation import InputGradients
-from graphsvc.exchange import Answer, Conversation, Question, check_target, converse
+from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
 from graphsvc.graph import ComputationalGraph
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
@@ -25,10 +26,11 @@ class AsyncClient:
     def __init__(self, target: str, *, timeout: float | None = 60.0) -> None:
         """Make a client; nothing is sent yet. See `graphsvc.Client`."""
         self.target = check_target(target)
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self._known: dict[bytes, bytes] = {}
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
 
     async def value_and_grad(
         self,
@@ -69,16 +71,28 @@ class AsyncClient:
     def _stub(self) -> Any:
         # A channel belongs to the event loop that it was made in.
         loop = asyncio.get_running_loop()
+        if self._channel is not None and self._process != os.getpid():
+            msg = "An asyncio client that was used does not survive a fork. Make one in the child process."
+            raise ServiceError(msg)
         if self._channel is None or self._loop is not loop:
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
             self._loop = loop
+            self._process = os.getpid()
         return service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def _call(self, method: str, request: Any, seconds: float | None) -> Any:
+        seconds = self.timeout if seconds is None else check_timeout(seconds)
         try:
-            return await getattr(self._stub(), method)(request, timeout=self.timeout if seconds is None else seconds)
+            return await getattr(self._stub(), method)(request, timeout=seconds)
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # gRPC cancels the calls of a channel that is closed; the task that waits is not meant.
+            msg = "The client was closed during the call."
+            raise StoppedError(msg) from error
 
     async def _ask(self, conversation: Conversation, seconds: float | None) -> Answer:
         try:

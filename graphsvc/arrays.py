@@ -17,14 +17,17 @@ __all__ = [
     "Array",
     "ArraySpec",
     "Literal",
+    "Weak",
     "as_array",
     "broadcast_shapes",
     "divided",
+    "fits_memory",
     "is_differentiable",
     "literal_dtype",
     "narrowed",
     "normalized_axes",
     "owned",
+    "plain_array",
     "read_only",
     "reduce_mean",
     "reduce_sum",
@@ -91,6 +94,11 @@ class ArraySpec:
         return f"{self.dtype}{list(self.shape)}"
 
 
+def fits_memory(shape: Sequence[int], itemsize: int) -> bool:
+    """Tell whether NumPy can hold the shape: empty arrays, too, must have lengths whose product fits 63 bits."""
+    return prod(size for size in shape if size) * itemsize < 2**63
+
+
 def spec_of(array: Array) -> ArraySpec:
     """Return shape and dtype of `array`."""
     return ArraySpec(array.shape, array.dtype)
@@ -128,7 +136,7 @@ def as_array(value: object, dtype: np.dtype[Any] | None = None) -> Array:
             msg = f"{type(value).__name__} does not convert to an array of NumPy ({str(error)[:200]})."
             raise DtypeError(msg) from error
         return _numpy_array(array, dtype)
-    return _python_array(value, dtype)
+    return _converted(value.array if isinstance(value, Weak) else plain_array(value), dtype)
 
 
 def _numpy_array(value: npt.NDArray[Any] | np.generic, declared: np.dtype[Any] | None) -> Array:
@@ -147,7 +155,13 @@ def _numpy_array(value: npt.NDArray[Any] | np.generic, declared: np.dtype[Any] |
     return _within_rank(array)
 
 
-def _python_array(value: object, declared: np.dtype[Any] | None) -> Array:
+def plain_array(value: object) -> Array:
+    """Return Python numbers or nested lists of them as NumPy takes them, before they get a dtype of their own.
+
+    Raises:
+        DtypeError: `value` holds something else than numbers.
+        ShapeError: Lists of unequal length.
+    """
     if isinstance(value, list | tuple) and any(isinstance(item, np.ma.MaskedArray) for item in value):
         msg = "A list of masked arrays would lose their masks. Pass item.filled(...) of each."
         raise DtypeError(msg)
@@ -159,22 +173,37 @@ def _python_array(value: object, declared: np.dtype[Any] | None) -> Array:
     if plain.dtype.name not in DTYPES:
         msg = f"Expected numbers, got {type(value).__name__} {str(plain.dtype)!r}. Pass floats, integers or an array."
         raise DtypeError(msg)
-    if plain.size == 0 and plain.dtype.kind == "f":
-        return _within_rank(plain.astype(declared or plain.dtype))
+    if _hides_integers(value, plain):
+        msg = "An integer beside floats would lose digits. Pass a NumPy array of the dtype you mean."
+        raise DtypeError(msg)
+    return _within_rank(plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Weak:
+    """Python numbers as a plain array, whose dtype gives way to the one that they meet."""
+
+    array: Array
+
+
+def _converted(plain: Array, declared: np.dtype[Any] | None) -> Array:
+    """Return Python numbers in the declared dtype, or in float64; refuse what would change them."""
     target = declared or (plain.dtype if plain.dtype.kind in "bc" else DTYPES["float64"])
+    if plain.size == 0 and plain.dtype.kind == "f":
+        return plain.astype(target)
     if not np.can_cast(plain.dtype, target, "same_kind") or (plain.dtype.kind == "b") != (target.kind == "b"):
         msg = f"Expected numbers of dtype {target}, got {plain.dtype}. Pass an array of the dtype you mean."
         raise DtypeError(msg)
     with np.errstate(all="ignore"):
         array = plain.astype(target)
         if plain.dtype.kind in "iu":
-            exact = bool(np.all(array.astype(plain.dtype) == plain))
+            exact = np.all(array.astype(plain.dtype) == plain)
         else:
-            exact = bool(np.all(np.isfinite(array) | ~np.isfinite(plain))) and not _hides_integers(value, plain)
+            exact = np.all(np.isfinite(array) | ~np.isfinite(plain))
     if not exact:
         msg = f"Numbers do not fit {target} without losing digits. Pass a NumPy array of the dtype you mean."
         raise DtypeError(msg)
-    return _within_rank(array)
+    return array
 
 
 def _hides_integers(value: object, plain: Array) -> bool:

@@ -59,8 +59,11 @@ def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *argumen
     """Call a method of a gate. Whatever it raises becomes an error that names the node."""
     try:
         return function(node.gate, *arguments, **keywords)
-    except (GateDataError, GateContractError) as error:
+    except GateDataError as error:
         raise error.at(node.name, node.gate_name) from error
+    except GateContractError as error:
+        msg = f"{method} sets a value on `self`. Return what backward needs after the outputs, and name it in `saves`."
+        raise GateContractError(msg).at(node.name, node.gate_name) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -98,7 +101,7 @@ def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array
         returned = (returned,)
     elif not isinstance(returned, tuple | list) or len(returned) != count:
         names = ", ".join((*signature.outputs, *signature.saves))
-        got = f"{len(returned)} things" if isinstance(returned, tuple | list) else type(returned).__name__
+        got = f"{len(returned)} things" if isinstance(returned, tuple | list) else _kind(returned)
         _break_contract(node, f"forward must return {names}, got {got}")
     outputs = tuple(returned[: len(signature.outputs)])
     saved = tuple(returned[len(signature.outputs) :])
@@ -140,9 +143,15 @@ def freeze(value: object) -> None:
 def _check_array(node: BoundNode, what: str, value: Any) -> None:
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         hint = "; name further results in `outputs` or `saves`" if isinstance(value, tuple) else ""
-        _break_contract(node, f"{what} a {type(value).__name__}, not a NumPy array{hint}")
+        _break_contract(node, f"{what} {_kind(value)}, not a NumPy array{hint}")
     if value.dtype not in _KNOWN_DTYPES:
         _break_contract(node, f"{what} an array of dtype {value.dtype}")
+
+
+def _kind(value: object) -> str:
+    """Return what kind of thing a gate returned; the name of a stranger's class is not for clients."""
+    known = type(value).__module__.partition(".")[0] in ("builtins", "numpy")
+    return f"a {type(value).__name__}" if known else "an object of its own"
 
 
 def _break_contract(node: BoundNode, problem: str) -> None:
@@ -208,7 +217,7 @@ def _listed(step: Step, method: str, index: int | None, returned: object, count:
     if single and not isinstance(returned, tuple | list):
         return (returned,)
     if not isinstance(returned, tuple | list):
-        _break_contract(step.node, f"{method} must return {needed}, got a {type(returned).__name__}")
+        _break_contract(step.node, f"{method} must return {needed}, got {_kind(returned)}")
     listed: Sequence[object] = returned  # type: ignore[assignment]
     if len(listed) != count:
         _break_contract(step.node, f"{method} must return {needed}, got {len(listed)}")

@@ -9,9 +9,9 @@ from typing import Any, Final, Self
 import grpc
 
 from graphsvc.arrays import Array
-from graphsvc.errors import GraphsvcError
+from graphsvc.errors import GraphsvcError, StoppedError
 from graphsvc.evaluation import InputGradients
-from graphsvc.exchange import Answer, Conversation, Question, check_target, converse
+from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
 from graphsvc.graph import ComputationalGraph
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
@@ -42,7 +42,7 @@ class Client:
             UnreachableError: `target` cannot be a server's.
         """
         self.target = check_target(target)
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self._known: dict[bytes, bytes] = {}
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
@@ -105,10 +105,15 @@ class Client:
             return service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+        seconds = self.timeout if timeout is None else check_timeout(timeout)
         try:
-            return getattr(self._stub(), method)(request, timeout=self.timeout if timeout is None else timeout)
+            return getattr(self._stub(), method)(request, timeout=seconds)
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
+        except ValueError as error:
+            # What gRPC raises where another thread closes the channel meanwhile.
+            msg = "The client was closed during the call."
+            raise StoppedError(msg) from error
 
     def _ask(self, conversation: Conversation, timeout: float | None) -> Answer:
         try:

@@ -1,5 +1,6 @@
 """The wire codec: untrusted bytes in, trusted values out, and back."""
 
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping
@@ -8,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array
+from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, fits_memory
 from graphsvc.document import ConstantEntry, GraphDocument, document_from_dict
 from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
 from graphsvc.plaindata import Attribute
@@ -24,6 +25,10 @@ __all__ = [
     "parse_message",
     "tensor_from_array",
 ]
+
+_MOST_ATTRIBUTES: Final = 256
+# One more than the document takes, which then refuses them.
+_MOST_ITEMS: Final = 1025
 
 _M = TypeVar("_M", bound=Message)
 
@@ -74,7 +79,8 @@ def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = 
         msg = f"{what}: there is no dtype of number {tensor.dtype}. Take one from the enum graphsvc.v1.Dtype."
         raise TensorError(msg)
     shape = tuple(tensor.shape) if len(tensor.shape) <= MAX_RANK else None
-    if shape is None or not all(0 <= size <= MAX_DIMENSION for size in shape):
+    fits = shape is not None and all(0 <= size <= MAX_DIMENSION for size in shape)
+    if shape is None or not fits or (0 in shape and not fits_memory(shape, 16)):
         msg = f"{what}: a shape has at most {MAX_RANK} lengths from 0 to {MAX_DIMENSION}, got "
         msg += f"{quoted(list(tensor.shape[:40]))}."
         raise TensorError(msg)
@@ -102,7 +108,9 @@ def named_tensors(arrays: Mapping[str, Array], weak: Iterable[str] = ()) -> list
     ]
 
 
-def named_arrays(tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writable: bool = False) -> dict[str, Array]:
+def named_arrays(
+    tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writable: bool = False, weak: bool = False
+) -> dict[str, Array]:
     """Return tensors with their names as arrays.
 
     Raises:
@@ -114,6 +122,9 @@ def named_arrays(tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writab
         if named.name in arrays:
             msg = f"{what} {quoted(named.name)} is given twice. Give it once."
             raise DuplicateInputError(msg, input=named.name[:128])
+        if named.weak and not weak:
+            msg = f"{what} {quoted(named.name)} is weak, but only output gradients may be. Send its own dtype."
+            raise TensorError(msg, input=named.name[:128])
         arrays[named.name] = array_from_tensor(named.tensor, f"{what} {quoted(named.name)}", writable=writable)
     return arrays
 
@@ -217,6 +228,9 @@ def _input_data(entry: graph_pb2.Input, path: str) -> dict[str, Any]:
     if entry.dtype != tensor_pb2.DTYPE_UNSPECIFIED and entry.dtype not in _NAME_OF:
         msg = f"{path}.dtype: there is no dtype of number {entry.dtype}. Take one from the enum graphsvc.v1.Dtype."
         raise DocumentError(msg, path=f"{path}.dtype")
+    if len(entry.shape.dimensions) > MAX_RANK:
+        msg = f"{path}.shape: a shape has at most {MAX_RANK} axes, got {len(entry.shape.dimensions)}."
+        raise DocumentError(msg, path=f"{path}.shape")
     shape = tuple(None if size == -1 else size for size in entry.shape.dimensions) if entry.HasField("shape") else None
     return {"name": entry.name, "dtype": _NAME_OF.get(entry.dtype), "shape": shape, "parameter": entry.parameter}
 
@@ -234,6 +248,9 @@ def _constant_data(entry: graph_pb2.Constant, path: str) -> dict[str, Any]:
 
 
 def _node_data(node: graph_pb2.Node, path: str) -> dict[str, Any]:
+    if len(node.attributes) > _MOST_ATTRIBUTES:
+        msg = f"{path}.attributes: a node has at most {_MOST_ATTRIBUTES} attributes, got {len(node.attributes)}."
+        raise DocumentError(msg, path=f"{path}.attributes")
     attributes = _unique(
         ((a.name, _attribute_data(a, f"{path}.attributes.{a.name[:128]}")) for a in node.attributes),
         f"{path}.attributes",
@@ -246,7 +263,8 @@ def _attribute_data(attribute: graph_pb2.Attribute, path: str) -> Attribute:
         case "scalar":
             return _scalar_data(attribute.scalar, path)
         case "list":
-            return tuple(_item_data(item, path) for item in attribute.list.items)
+            items = itertools.islice(attribute.list.items, _MOST_ITEMS)
+            return tuple(_item_data(item, path) for item in items)
         case _:
             return _refuse_empty(path)
 
@@ -256,14 +274,15 @@ def _item_data(item: graph_pb2.Item, path: str) -> Attribute:
         case "scalar":
             return _scalar_data(item.scalar, path)
         case "list":
-            return tuple(_scalar_data(scalar, path) for scalar in item.list.items)
+            scalars = itertools.islice(item.list.items, _MOST_ITEMS)
+            return tuple(_scalar_data(scalar, path) for scalar in scalars)
         case _:
             return _refuse_empty(path)
 
 
 def _scalar_data(scalar: graph_pb2.Scalar, path: str) -> Attribute:
     kind = scalar.WhichOneof("kind")
-    if kind is None:
+    if kind is None or (kind == "none" and not scalar.none):
         return _refuse_empty(path)
     value: Attribute = None if kind == "none" else getattr(scalar, kind)
     return value

@@ -18,6 +18,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationError,
@@ -103,7 +104,7 @@ class NodeEntry(_Entry):
 
     name: Name
     gate: Name
-    operands: tuple[Reference, ...]
+    operands: Annotated[tuple[Reference, ...], FailFast()]
     attributes: dict[Annotated[str, StringConstraints(pattern=_NAME)], AttributeField] = {}
 
 
@@ -128,10 +129,10 @@ class GraphDocument(_Entry):
 
     graphsvc: OneOf[1] = FORMAT_VERSION
     gates: dict[Name, Annotated[int, Field(ge=1, le=2**31 - 1)]] = {}
-    inputs: tuple[InputEntry, ...] = ()
-    constants: tuple[ConstantEntry, ...] = ()
-    nodes: tuple[NodeEntry, ...] = ()
-    outputs: tuple[OutputEntry, ...] = ()
+    inputs: Annotated[tuple[InputEntry, ...], FailFast()] = ()
+    constants: Annotated[tuple[ConstantEntry, ...], FailFast()] = ()
+    nodes: Annotated[tuple[NodeEntry, ...], FailFast()] = ()
+    outputs: Annotated[tuple[OutputEntry, ...], FailFast()] = ()
 
 
 # Reading and writing ------------------------------------------------------------------------------------------------

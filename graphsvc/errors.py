@@ -49,8 +49,9 @@ Each class has a `reason`, which never changes once published and travels with t
 """
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 __all__ = [
     "ArityError",
@@ -101,6 +102,9 @@ __all__ = [
 ]
 
 
+_MOST_CANDIDATES: Final = 500
+
+
 class GraphsvcError(Exception):
     """The root of every error of graphsvc.
 
@@ -112,10 +116,10 @@ class GraphsvcError(Exception):
 
     reason: ClassVar[str] = "FAILED"
 
-    def __init__(self, message: str, **facts: str) -> None:
+    def __init__(self, message: str, /, **facts: object) -> None:
         super().__init__(message)
-        self.message = message
-        self.facts = facts
+        self.message = str(message)
+        self.facts: dict[str, str] = {key: str(value) for key, value in facts.items()}
 
     @property
     def node(self) -> str | None:
@@ -131,14 +135,20 @@ class GraphsvcError(Exception):
         """Return the same error with its place said, unless it says one already."""
         if self.node is not None:
             return self
-        # A copy, because a plugin's subclass may be made of anything.
-        located = type(self).__new__(type(self))
-        located.__dict__.update(self.__dict__)
+        located = self.again()
         problem = self.message.removeprefix(f"Gate {self.gate!r}: ")
         located.message = f"Gate {gate!r} at node {node!r}: {problem}"
         located.facts = self.facts | {"node": node, "gate": gate}
         located.args = (located.message,)
         return located
+
+    def again(self) -> Self:
+        """Return a copy without traceback, to be raised anew. An error that is kept and raised collects frames."""
+        # Not made by the class, because a plugin's subclass may be made of anything.
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.args = self.args
+        return copy
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.facts)
@@ -405,7 +415,10 @@ def error_classes() -> Iterator[type[GraphsvcError]]:
 
 def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.7) -> str:
     """Return `" Did you mean 'sigmoid'?"`, or nothing where no candidate is near, or goes on where `name` ends."""
-    candidates = list(candidates)
+    candidates = list(itertools.islice(candidates, _MOST_CANDIDATES + 1))
+    # A stranger's names may be long and many, and likeness is dear.
+    if len(name) > 128 or len(candidates) > _MOST_CANDIDATES:
+        return ""
     near = difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff)
     if not near and cutoff < 1:
         near = [candidate for candidate in candidates if candidate and name.startswith(candidate)]
@@ -415,5 +428,5 @@ def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.7) -> s
 
 def quoted(value: object, limit: int = 60) -> str:
     """Return `value` in quotes for a message, cut to `limit` characters, whatever a stranger put into it."""
-    text = ascii(value)
+    text = ascii(value[: limit + 1] if isinstance(value, str) else value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -40,7 +40,7 @@ from graphsvc.errors import (
 )
 from graphsvc.signature import RESERVED, Signature, read_signature
 
-__all__ = ["Elementwise", "Example", "Gate"]
+__all__ = ["Elementwise", "Example", "Gate", "attributes_of"]
 
 
 class _GateType(ModelMetaclass):
@@ -143,9 +143,15 @@ class Example:
         self.operands = operands
 
     def __repr__(self) -> str:
-        attributes = ", ".join(f"{k}={v!r}" for k, v in self.gate.model_dump(exclude_defaults=True).items())
+        attributes = ", ".join(f"{k}={v!r}" for k, v in attributes_of(self.gate).items())
         shapes = ", ".join(str(spec_of(operand)) for operand in self.operands)
         return f"{type(self.gate).name}({', '.join(filter(None, [shapes, attributes]))})"
+
+
+def attributes_of(gate: Gate) -> dict[str, Any]:
+    """Return the attributes of a gate that differ from their defaults, be it in the sign of a zero."""
+    defaults = {name: field.get_default(call_default_factory=False) for name, field in type(gate).model_fields.items()}
+    return {name: value for name, value in gate.model_dump().items() if repr(value) != repr(defaults[name])}
 
 
 class Elementwise(Gate):
@@ -227,6 +233,9 @@ def _attribute_error(cls: type[Gate], error: ValidationError) -> GraphError:
     elif first["type"] == "finite_number":
         kind = NonFiniteError
         msg = f"Attribute {attribute!r} must be a finite number, got {first['input']!r}."
+    elif first["type"] in ("value_error", "assertion_error"):
+        # The words of a validator are its author's, for the log.
+        msg = f"Attribute {attribute!r} does not take {ascii(first['input'])[:60]}."
     else:
         msg = f"Attribute {attribute!r} does not take {ascii(first['input'])[:60]}: {first['msg']}."
     return kind(f"Gate {cls.name!r}: {msg}", gate=cls.name, attribute=attribute[:128])

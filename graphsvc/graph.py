@@ -30,7 +30,7 @@ from graphsvc.errors import (
 )
 from graphsvc.evaluation import Evaluation, InputGradients
 from graphsvc.expression import document_from_expression
-from graphsvc.gate import Gate
+from graphsvc.gate import Gate, attributes_of
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.node import Node
 from graphsvc.plaindata import attribute_value
@@ -157,7 +157,7 @@ class ComputationalGraph:
             check_arity(node_name, gate_name, cls, len(values))
         try:
             made = gate if isinstance(gate, Gate) else cls(**attributes) if cls else None
-            said = made.model_dump(exclude_defaults=True) if made else attributes
+            said = attributes_of(made) if made else attributes
             plain = {key: attribute_value(value) for key, value in said.items()}
         except GraphError as error:
             raise error.at(node_name, gate_name) from None

@@ -7,15 +7,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphsvc.arrays import Array, ArraySpec, Literal, literal_dtype
+from graphsvc.arrays import MAX_RANK, Array, ArraySpec, Literal, fits_memory, literal_dtype
 from graphsvc.errors import (
     AttributeValueError,
     DtypeError,
     GateContractError,
     GateError,
-    GraphsvcError,
     InputError,
     NonFiniteError,
+    ShapeError,
+    quoted,
 )
 from graphsvc.gate import Gate
 
@@ -119,8 +120,6 @@ def infer_node(node: BoundNode, operands: Sequence[Spec]) -> Sequence[ArraySpec 
         inferred = node.gate.infer(*known)  # type: ignore[attr-defined]
     except (InputError, AttributeValueError, NonFiniteError) as error:
         raise error.at(node.name, node.gate_name) from None
-    except GraphsvcError:
-        raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -140,6 +139,10 @@ def _checked_specs(node: BoundNode, inferred: object) -> Sequence[ArraySpec]:
     if not all(isinstance(spec, ArraySpec) for spec in outputs):
         msg = f"infer must return ArraySpec objects, got {', '.join(type(s).__name__ for s in outputs)}."
         raise GateContractError(msg).at(node.name, node.gate_name)
+    for spec in outputs:
+        if spec.ndim > MAX_RANK or not fits_memory(spec.shape, spec.dtype.itemsize):
+            msg = f"Its output would have the shape {quoted(spec.shape)}: more than {MAX_RANK} axes or 2^63 bytes."
+            raise ShapeError(msg).at(node.name, node.gate_name)
     return outputs
 
 

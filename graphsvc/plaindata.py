@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import numpy as np
 from pydantic_core import PydanticCustomError
 
-from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array
+from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, fits_memory
 from graphsvc.errors import quoted
 
 __all__ = [
@@ -31,7 +31,12 @@ Attribute: TypeAlias = bool | int | float | str | tuple["Attribute", ...] | None
 
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NAN_BITS: Final = re.compile(r"NaN\(0x([0-9a-f]{1,16})\)")
-_INT64: Final = range(-(2**63), 2**63)
+_LONGEST_LIST: Final = 1024
+_LONGEST_TEXT: Final = 4096
+
+
+def _fits_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63
 
 
 def number_to_data(value: float) -> float | int | str:
@@ -110,8 +115,8 @@ def array_from_entry(entry: object) -> object:
         complain(f"'dtype' must be one of {', '.join(DTYPES)}")
     if not isinstance(shape, list | tuple) or len(shape) > MAX_RANK:
         complain(f"'shape' must be a list of at most {MAX_RANK} integers")
-    if not all(type(size) is int and 0 <= size <= MAX_DIMENSION for size in shape):
-        complain("'shape' must hold integers from 0")
+    if not all(type(size) is int and 0 <= size <= MAX_DIMENSION for size in shape) or not fits_memory(shape, 16):
+        complain("'shape' must hold integers from 0 whose product is below 2^63")
     parts = 2 if DTYPES[dtype].kind == "c" else 1
     if not isinstance(data, list) or len(data) != math.prod(shape) * parts:
         complain(f"'data' must be a list of {math.prod(shape) * parts} numbers, for shape {list(shape)}")
@@ -161,7 +166,7 @@ def literal_or_array(value: object) -> object:
         return _frozen(value)
     if type(value) not in (int, float):
         complain("a constant is a number or an array with 'dtype', 'shape' and 'data'")
-    if isinstance(value, int) and value not in _INT64:
+    if isinstance(value, int) and not _fits_int64(value):
         complain(f"the integer {quoted(value)} does not fit 64 bits")
     return value
 
@@ -184,12 +189,28 @@ def attribute_value(value: object, depth: int = 0) -> Attribute:
     if isinstance(value, list | tuple):
         if depth == 2:
             complain("lists in an attribute nest at most two deep")
+        if len(value) > _LONGEST_LIST:
+            complain(f"a list in an attribute has at most {_LONGEST_LIST} items, got {len(value)}")
         return tuple(attribute_value(v, depth + 1) for v in value)
-    if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
-        complain(f"the integer {quoted(value)} does not fit 64 bits")
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool):
         return value
+    # Exactly Python's own types: an enumeration is what it is a kind of.
+    if isinstance(value, int):
+        if not _fits_int64(int(value)):
+            complain(f"the integer {quoted(int(value))} does not fit 64 bits")
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        if len(value) > _LONGEST_TEXT or not _is_unicode(value):
+            complain(f"a text in an attribute has at most {_LONGEST_TEXT} characters of Unicode")
+        return str.__str__(value)
     complain(f"an attribute is a number, string, true, false, null or a list of them, not {type(value).__name__}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8; lone surrogates cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def attribute_from_data(value: object, depth: int = 0) -> object:

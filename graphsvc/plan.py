@@ -160,13 +160,15 @@ def _obstacle(
 
 
 def _step(node: BoundNode, wanted: tuple[bool, ...], frees: tuple[str, ...], specs: Mapping[str, Spec]) -> Step:
-    rules, kept_operands, kept_outputs = _needs(type(node.gate), wanted)
+    signature = node.gate.signature
+    indices = frozenset(signature.index(position) for position, flag in enumerate(wanted) if flag)
+    rules, read, kept_outputs = _needs(type(node.gate), indices)
     return Step(
         node=node,
         literal=any(type(specs[operand]) in (int, float) for operand in node.operands),
         wanted=wanted,
         rules=rules,
-        kept_operands=kept_operands,
+        kept_operands=frozenset(p for p in range(len(wanted)) if signature.index(p) in read) if read else read,
         kept_outputs=kept_outputs,
         specs=tuple(spec if isinstance(spec := specs[result], ArraySpec) else None for result in node.results),
         frees=frees,
@@ -175,16 +177,14 @@ def _step(node: BoundNode, wanted: tuple[bool, ...], frees: tuple[str, ...], spe
 
 @functools.lru_cache(maxsize=4096)
 def _needs(
-    cls: type[Gate], wanted: tuple[bool, ...]
+    cls: type[Gate], wanted: frozenset[int]
 ) -> tuple[tuple[tuple[BackwardRule, int | None], ...], frozenset[int], frozenset[int]]:
-    """Return the rules to call, and the operands and outputs that they read, for gradients of the wanted operands."""
+    """Return the rules to call for gradients of the wanted named operands, and the operands and outputs they read."""
     signature = cls.signature
     rules: tuple[tuple[BackwardRule, int | None], ...] = ()
-    if any(wanted) and signature.rule:
+    if wanted and signature.rule:
         rules = ((signature.rule, None),)
-    elif any(wanted):
-        indices = sorted({signature.index(position) for position, flag in enumerate(wanted) if flag})
-        rules = tuple((signature.rules[index], index) for index in indices if index in signature.rules)
-    read = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
-    operands = frozenset(position for position in range(len(wanted)) if signature.index(position) in read)
+    elif wanted:
+        rules = tuple((signature.rules[index], index) for index in sorted(wanted) if index in signature.rules)
+    operands = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
     return rules, operands, frozenset[int]().union(*(rule.needs[Source.OUTPUT] for rule, _ in rules))

@@ -8,13 +8,17 @@ the cause.
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -122,7 +126,7 @@ def import_plugin(report: PluginReport) -> dict[str, type[Gate]]:
     Raises:
         PluginError: It cannot be used; the message says why. Nothing that it raised escapes otherwise.
     """
-    if report.state is PluginState.CONFLICT:
+    if report.cause:
         raise PluginError(report.cause, plugin=report.namespace)
     who = f"Plugin {report.namespace!r} ({report.distribution or report.target} {report.version})"
     try:
@@ -192,19 +196,35 @@ def probe_plugin(report: PluginReport, seconds: float = 20.0) -> PluginReport:
     Returns:
         The report with its state after the import.
     """
-    if report.state is PluginState.CONFLICT:
+    if report.cause:
         return report
     # The child finds modules where this process does, also those that a script or a test put on its path.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", __name__, report.namespace]
-    try:
-        child = subprocess.run(command, capture_output=True, timeout=seconds, env=environment, check=False)  # noqa: S603 - our own module
-    except subprocess.TimeoutExpired:
-        cause = f"Its import took more than {seconds:g} s. Do no work when the module is imported."
-        return report.refused(PluginState.TIMED_OUT, cause)
-    if child.returncode or not child.stdout:
-        return report.refused(PluginState.FAILED, f"Its import ended the process, with code {child.returncode}.")
-    answer: Mapping[str, object] = json.loads(child.stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        answer_file = Path(folder, "answer.json")
+        command = [sys.executable, "-m", __name__, report.namespace, str(answer_file)]
+        # A session of its own, so that what the plugin starts is ended with it, and holds no pipe of ours.
+        child = subprocess.Popen(  # noqa: S603 - our own module
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            cause = f"Its import took more than {seconds:g} s. Do no work when the module is imported."
+            return report.refused(PluginState.TIMED_OUT, cause)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        try:
+            answer: Mapping[str, object] = json.loads(answer_file.read_bytes())
+        except (OSError, ValueError):
+            return report.refused(PluginState.FAILED, f"Its import ended the process, with code {code}.")
     return PluginReport(**{**asdict(report), **answer, "state": PluginState(str(answer["state"]))})
 
 
@@ -215,22 +235,19 @@ def probe_plugins(reports: Mapping[str, PluginReport], seconds: float = 20.0) ->
         return dict(zip(reports, probed, strict=True))
 
 
-def _answer_probe(namespace: str) -> None:
+def _answer_probe(namespace: str, answer_file: Path) -> None:
     """Import a plugin in this process, the child, and write what became of it."""
-    # What the plugin prints goes to stderr: stdout is for the answer.
-    answer_to = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    report = find_plugins()[namespace]
+    # A plugin may replace what it likes, so what is needed afterwards is taken before.
+    write, dump, leave = answer_file.write_text, json.dumps, os._exit
     try:
-        gates = sorted(import_plugin(report))
-        answer = {"state": PluginState.LOADED, "cause": "", "gates": gates}
+        gates = sorted(import_plugin(find_plugins()[namespace]))
+        answer = dump({"state": PluginState.LOADED, "cause": "", "gates": gates})
     except PluginError as error:
-        answer = {"state": PluginState.FAILED, "cause": str(error), "gates": []}
-    with os.fdopen(answer_to, "w") as stream:
-        json.dump(answer, stream)
+        answer = dump({"state": PluginState.FAILED, "cause": str(error), "gates": []})
+    write(answer)
     # A plugin's threads and exit handlers have no say any more.
-    os._exit(0)
+    leave(0)
 
 
 if __name__ == "__main__":
-    _answer_probe(sys.argv[1])
+    _answer_probe(sys.argv[1], Path(sys.argv[2]))

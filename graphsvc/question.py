@@ -98,9 +98,7 @@ def listed_names(what: str, given: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def judge_wrt(
-    entries: Mapping[str, InputEntry], arrays: Mapping[str, Array | ArraySpec], wrt: Iterable[str] | None
-) -> tuple[str, ...]:
+def judge_wrt(inputs: Mapping[str, Array | ArraySpec], wrt: Iterable[str] | None) -> tuple[str, ...]:
     """Return the names of the inputs whose gradients are wanted; None means every floating-point one.
 
     Raises:
@@ -108,15 +106,15 @@ def judge_wrt(
         NotDifferentiableError: An input is not floating point.
     """
     if wrt is None:
-        return tuple(name for name in entries if is_differentiable(arrays[name].dtype))
+        return tuple(name for name, given in inputs.items() if is_differentiable(given.dtype))
     names = listed_names("wrt", wrt)
     for name in names:
-        if name not in entries:
-            msg = f"Gradients are taken of inputs, and {quoted(name)} is none.{did_you_mean(name, entries)}"
-            msg += f" Inputs: {', '.join(entries)[:300] or 'none'}."
+        if name not in inputs:
+            msg = f"Gradients are taken of inputs, and {quoted(name)} is none.{did_you_mean(name, inputs)}"
+            msg += f" Inputs: {', '.join(inputs)[:300] or 'none'}."
             raise UnknownGradientError(msg, input=name[:128])
-        if not is_differentiable(arrays[name].dtype):
-            msg = f"Input {name!r} is {arrays[name].dtype} and has no gradient. Give it as floating point, or leave it"
+        if not is_differentiable(inputs[name].dtype):
+            msg = f"Input {name!r} is {inputs[name].dtype} and has no gradient. Give it as floating point, or leave it"
             msg += " out of wrt."
             raise NotDifferentiableError(msg, input=name)
     return names

@@ -53,7 +53,7 @@ class Registry:
             if namespace in self._loaded:
                 return self._loaded[namespace]
             if namespace in self._failures:
-                raise self._failures[namespace]
+                raise self._failures[namespace].again()
             if namespace and namespace not in self.plugins:
                 msg = f"No plugin {quoted(namespace)} is installed here.{did_you_mean(namespace, self.plugins)}"
                 msg += " Install it, or run the graph on a server that has it."
@@ -61,7 +61,7 @@ class Registry:
             try:
                 gates = import_plugin(self.plugins[namespace]) if namespace else _built_in_gates()
             except PluginError as error:
-                self._failures[namespace] = error
+                self._failures[namespace] = error.again()
                 raise
             self._loaded[namespace] = gates
             return gates

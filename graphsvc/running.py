@@ -1,7 +1,8 @@
 """Running a graph: questions judged, plans made and kept, the two loops called, and results handed over."""
 
+import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = ["RunnableGraph"]
 
 _CACHED_PLANS: Final = 64
 _CACHED_SPECS: Final = 16
+_CACHED_NODES: Final = 200_000
 
 _T = TypeVar("_T")
 
@@ -35,8 +37,10 @@ class RunnableGraph:
         self._inputs = dict(structure.inputs)
         self._constants = dict(structure.constants)
         self._sources = structure.sources()
-        self._specs: dict[Hashable, dict[str, Spec]] = {}
-        self._plans: dict[Hashable, Plan] = {}
+        # Large graphs keep fewer plans, for each takes memory for every node.
+        share = max(1, _CACHED_NODES // max(1, len(self.nodes)))
+        self._specs = _Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
+        self._plans = _Cache[Plan](min(_CACHED_PLANS, share))
 
     def value_and_grad(
         self,
@@ -49,7 +53,7 @@ class RunnableGraph:
         """See `ComputationalGraph.value_and_grad`."""
         arrays = judge_inputs(self._inputs, inputs)
         names = judge_outputs(self._sources, outputs)
-        wrt_names = judge_wrt(self._inputs, arrays, wrt)
+        wrt_names = judge_wrt(arrays, wrt)
         seeds = seed_names(names, output_gradients) if wrt_names else ()
         specs = {name: spec_of(array) for name, array in arrays.items()}
         plan = self._plan(specs, names, wrt_names, seeds)
@@ -57,7 +61,7 @@ class RunnableGraph:
         # Judged before the run where shapes are known by then.
         arriving = None if known is None else judge_output_gradients(known, seeds, output_gradients)
         if plan.blocked:
-            raise plan.blocked
+            raise plan.blocked.again()
         values: dict[str, Array | Literal] = {**self._constants, **arrays}
         with np.errstate(all="ignore"):
             records = backprop.forward(plan.steps, values, between)
@@ -76,7 +80,7 @@ class RunnableGraph:
         arrays = {n: read_only(np.array(a, order="K")) for n, a in judge_inputs(self._inputs, inputs).items()}
         names = judge_outputs(self._sources, None)
         specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = self._plan(specs, names, judge_wrt(self._inputs, arrays, None), names)
+        plan = self._plan(specs, names, judge_wrt(arrays, None), names)
         values: dict[str, Array | Literal] = {**self._constants, **arrays}
         with np.errstate(all="ignore"):
             records = backprop.forward(plan.steps, values)
@@ -91,7 +95,7 @@ class RunnableGraph:
     ) -> InputGradients:
         """See `ComputationalGraph.backward`."""
         names = tuple(evaluation.outputs)
-        wrt_names = judge_wrt(self._inputs, evaluation.inputs, wrt)
+        wrt_names = judge_wrt(evaluation.inputs, wrt)
         if not wrt_names:
             return InputGradients({})
         seeds = seed_names(names, output_gradients)
@@ -107,10 +111,8 @@ class RunnableGraph:
 
     def _inferred(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
         """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
-        return _remembered(
-            self._specs,
+        return self._specs.get(
             tuple(inputs.values()),
-            _CACHED_SPECS,
             lambda: infer_specs(self.nodes, {**self.constant_specs(), **inputs}),
         )
 
@@ -132,10 +134,8 @@ class RunnableGraph:
         seeds: tuple[str, ...],
     ) -> Plan:
         """Return the plan for a question."""
-        return _remembered(
-            self._plans,
+        return self._plans.get(
             (tuple(inputs.values()), outputs, wrt, seeds),
-            _CACHED_PLANS,
             lambda: make_plan(
                 self.nodes, self._inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, seeds
             ),
@@ -152,7 +152,7 @@ def _gradients(
 ) -> InputGradients:
     """Run the backward pass and gather the gradients of the inputs."""
     if plan.blocked:
-        raise plan.blocked
+        raise plan.blocked.again()
     gradients: dict[str, Array] = {}
     for name, seed in seeds.items():
         source = plan.outputs[name]
@@ -166,12 +166,24 @@ def _gradients(
     return InputGradients(mine, disconnected)
 
 
-def _remembered(cache: dict[Hashable, _T], key: Hashable, limit: int, make: Callable[[], _T]) -> _T:
-    """Return `cache[key]`, made if need be; the oldest entries go first. Threads may make one twice, unharmed."""
-    found = cache.get(key)
-    if found is None:
-        found = make()
-        while len(cache) >= limit:
-            cache.pop(next(iter(cache), None), None)
-        cache[key] = found
-    return found
+class _Cache(Generic[_T]):
+    """The latest made of what is dear to make. Safe for many threads; two may make one thing twice, unharmed."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._made: dict[Hashable, _T] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """Return what belongs to `key`, made if need be; the oldest goes first."""
+        found = self._made.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                while len(self._made) >= self._limit:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = found
+        return found

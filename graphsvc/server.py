@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -82,11 +83,17 @@ class Server:
         if self._settings.reflection:
             names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
-        address = f"{self._settings.host}:{self._settings.port}"
+        host = self._settings.host
+        # An IPv6 address stands in brackets before a port.
+        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        address = f"{bracketed}:{self._settings.port}"
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError:
-            msg = f"The address {address} cannot be opened. Another server may have it; choose another --port."
+            msg = (
+                f"The address {address} cannot be opened. Another server may have it, or it is none of this machine's; "
+            )
+            msg += "choose another --port or --host."
             raise ServerError(msg, address=address) from None
         await self._server.start()
         for name in ("", _SERVICE):
@@ -109,39 +116,51 @@ class Server:
             raise
 
     def _simple(self, answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Any]:
+        """Return a handler of a method whose answer is at hand, and so needs no thread."""
+
         async def handler(data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            return await self._answer(lambda: answer(data), context)
+            return await _end(_outcome(lambda: answer(data)), context)
 
         return handler
 
     async def _answer(self, work: Callable[[], bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         """Do the work in a thread, and end the call with the status of what it raises."""
         loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._threads, _outcome, work)
-        if isinstance(outcome, bytes):
-            return outcome
-        status = status_of(outcome)
-        await context.abort_with_status(status)
-        return b""
+        return await _end(await loop.run_in_executor(self._threads, _outcome, work), context)
 
 
-def _outcome(work: Callable[[], bytes]) -> bytes | GraphsvcError:
-    """Return what `work` returns or raises. Nothing escapes: SystemExit in the event loop would end the server."""
+async def _end(outcome: bytes | grpc.Status, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    if isinstance(outcome, bytes):
+        return outcome
+    await context.abort_with_status(outcome)
+    return b""
+
+
+def _outcome(work: Callable[[], bytes]) -> bytes | grpc.Status:
+    """Return what `work` returns, or the status of what it raises. Nothing escapes.
+
+    SystemExit in the event loop would end the server, and anything else would tell its text to the client.
+    """
     try:
-        return work()
-    except MemoryError:
-        return LimitError("The graph needs more memory than the server has. Ask for less at a time.")
-    except GateError as error:
-        correlation_id = uuid.uuid4().hex[:12]
-        _LOG.error("%s [%s]", error.message, correlation_id, exc_info=error)
-        return type(error)(error.message, **error.facts, correlation_id=correlation_id)
-    except GraphsvcError as error:
-        return error
+        return _attempt(work)
     except BaseException as error:  # noqa: BLE001 - see above
         correlation_id = uuid.uuid4().hex[:12]
         _LOG.error("internal error %s", correlation_id, exc_info=error)
         msg = f"The server failed. Its operator finds the cause in the log under {correlation_id}."
-        return ServerError(msg, correlation_id=correlation_id)
+        return status_of(ServerError(msg, correlation_id=correlation_id))
+
+
+def _attempt(work: Callable[[], bytes]) -> bytes | grpc.Status:
+    try:
+        return work()
+    except MemoryError:
+        return status_of(LimitError("The graph needs more memory than the server has. Ask for less at a time."))
+    except GateError as error:
+        correlation_id = uuid.uuid4().hex[:12]
+        _LOG.error("%s [%s]", error.message, correlation_id, exc_info=error)
+        return status_of(type(error)(error.message, **error.facts | {"correlation_id": correlation_id}))
+    except GraphsvcError as error:
+        return status_of(error)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -168,8 +187,7 @@ async def run_server(settings: Settings, ready: Callable[[Server], None]) -> Non
         settings: What the operator decided.
         ready: Called once the port is open.
     """
-    # What plugins print when they are imported does not mix with what the server says.
-    with redirect_stdout(sys.stderr):
+    with _stdout_set_aside():
         registry, plugins = load_plugins(settings)
     server = Server(settings, registry, plugins)
     await server.start()
@@ -179,3 +197,17 @@ async def run_server(settings: Settings, ready: Callable[[Server], None]) -> Non
     ready(server)
     await stopped.wait()
     await server.stop()
+
+
+@contextmanager
+def _stdout_set_aside() -> Iterator[None]:
+    """Send to stderr what is written to stdout, so that what plugins print does not pass for what the server says."""
+    sys.stdout.flush()
+    aside = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(aside, 1)
+        os.close(aside)

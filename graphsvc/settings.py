@@ -3,8 +3,8 @@
 import os
 from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from graphsvc.errors import GraphsvcError, did_you_mean
 
@@ -13,35 +13,44 @@ __all__ = ["Settings", "check_environment"]
 _MIB = 2**20
 
 
+def _listed(value: object) -> object:
+    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """What the operator of a server decides. Each field may be set as `GRAPHSVC_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="GRAPHSVC_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="GRAPHSVC_", frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 50051
     threads: Annotated[int, Field(ge=1, le=1024, description="Graphs that run at once.")] = os.cpu_count() or 1
     plugins: Annotated[
-        tuple[str, ...] | None, Field(description="Namespaces of the plugins that may be used; None means all.")
+        tuple[str, ...] | None,
+        NoDecode,
+        BeforeValidator(_listed),
+        Field(description="Namespaces of the plugins that may be used, with commas between; None means all."),
     ] = None
     plugin_seconds: Annotated[float, Field(gt=0, description="How long the import of a plugin may take.")] = 20.0
     reflection: Annotated[bool, Field(description="Whether clients may ask for the service's description.")] = True
     max_message_bytes: Annotated[
         int, Field(ge=_MIB // 4, le=2**31 - 1, description="Largest request and largest response.")
     ] = 64 * _MIB
-    max_nodes: Annotated[int, Field(ge=1, description="Gate nodes in a graph.")] = 100_000
-    max_operands: Annotated[int, Field(ge=1, description="Operands of all gate nodes in a graph.")] = 400_000
-    max_tensors: Annotated[int, Field(ge=1, description="Constants in a graph; inputs in a request.")] = 4096
-    max_outputs: Annotated[int, Field(ge=1, description="Outputs of a graph.")] = 256
+    max_nodes: Annotated[int, Field(ge=1, le=2**53, description="Gate nodes in a graph.")] = 100_000
+    max_operands: Annotated[int, Field(ge=1, le=2**53, description="Operands of all gate nodes in a graph.")] = 400_000
+    max_tensors: Annotated[int, Field(ge=1, le=2**53, description="Constants in a graph; inputs in a request.")] = 4096
+    max_outputs: Annotated[int, Field(ge=1, le=2**53, description="Outputs of a graph.")] = 256
     max_seconds: Annotated[float, Field(gt=0, description="How long an evaluation may take.")] = 60.0
-    cached_graphs: Annotated[int, Field(ge=0, description="Graphs kept for calls by digest.")] = 256
-    cached_bytes: Annotated[int, Field(ge=0, description="Bytes of the graphs kept, as they were sent.")] = 256 * _MIB
+    cached_graphs: Annotated[int, Field(ge=0, le=2**53, description="Graphs kept for calls by digest.")] = 256
+    cached_bytes: Annotated[int, Field(ge=0, le=2**53, description="Bytes of the graphs kept, as they were sent.")] = (
+        256 * _MIB
+    )
     drain_seconds: Annotated[float, Field(ge=0, description="How long a stopping server waits for its calls.")] = 10.0
 
-    def limits(self) -> dict[str, int]:
+    def limits(self) -> dict[str, float]:
         """Return the limits that concern a client, by name."""
         names = ("max_message_bytes", "max_nodes", "max_operands", "max_tensors", "max_outputs", "max_seconds")
-        return {name: int(getattr(self, name)) for name in names}
+        return {name: getattr(self, name) for name in names}
 
 
 def check_environment() -> None:

@@ -236,8 +236,8 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
     name, version = getattr(cls, "name", None), getattr(cls, "version", None)
     if not isinstance(name, str) or not _GATE_NAME.fullmatch(name):
         reader.refuse(f"`name` must be lower case letters, digits and underscores, got {name!r}.")
-    if type(version) is not int or version < 1:
-        reader.refuse(f"`version` must be an integer from 1, got {version!r}.")
+    if type(version) is not int or not 1 <= version < 2**31:
+        reader.refuse(f"`version` must be an integer from 1 to 2^31 - 1, got {version!r}.")
     if not hasattr(cls, "forward"):
         reader.refuse("it has no `forward`. Define `forward(self, x, ...)`, whose parameters are the operands.")
     operands, variadic = reader.operands()

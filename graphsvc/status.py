@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -66,7 +67,7 @@ def code_of(error: GraphsvcError) -> int:
 def shortened(text: str, limit: int = _LONGEST_MESSAGE) -> str:
     """Return `text` in at most `limit` bytes of UTF-8."""
     data = text.encode("utf-8", "replace")
-    return text if len(data) <= limit else f"{data[: limit - 3].decode('utf-8', 'ignore')}..."
+    return data.decode() if len(data) <= limit else f"{data[: limit - 3].decode('utf-8', 'ignore')}..."
 
 
 def _told(error: GraphsvcError) -> str:
@@ -81,7 +82,7 @@ def _told(error: GraphsvcError) -> str:
 
 def status_of(error: GraphsvcError) -> grpc.Status:
     """Return the status with which a call ends that raised `error`."""
-    facts = {key: shortened(value, _LONGEST_FACT) for key, value in list(error.facts.items())[:8]}
+    facts = {shortened(key, 40): shortened(value, _LONGEST_FACT) for key, value in list(error.facts.items())[:8]}
     details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
     ]
@@ -106,10 +107,8 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
     code: grpc.StatusCode = error.code()
     details: str = error.details() or ""
     for key, value in _metadata(error):
-        if key == _DETAILS_KEY:
-            status = status_pb2.Status.FromString(value)
-            if found := _from_details(status.details, status.message):
-                return found
+        if key == _DETAILS_KEY and (found := _from_status(value)):
+            return found
     if code is grpc.StatusCode.UNAVAILABLE:
         msg = f"No server answers at {target!r} ({details[:200]}). Start one with `graphsvc serve`, or mend the target."
         return UnreachableError(msg, target=target)
@@ -118,7 +117,7 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
     if code is grpc.StatusCode.CANCELLED:
         return StoppedError("The call was cancelled.")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return LimitError(f"The message is larger than server or client allow ({details[:200]}).")
+        return LimitError(f"Server or client allow no more ({details[:200]}). Send or ask for less.")
     return ServerError(f"The server at {target!r} answered {code.name}: {details[:200]}", code=code.name)
 
 
@@ -127,10 +126,15 @@ def _metadata(error: grpc.RpcError) -> Sequence[tuple[str, bytes]]:
     return [(str(key), value) for key, value in pairs if isinstance(value, bytes)]
 
 
-def _from_details(details: Iterable[any_pb2.Any], message: str) -> GraphsvcError | None:
+def _from_status(data: bytes) -> GraphsvcError | None:
+    """Return the error that a status tells of, if it is one of ours."""
     classes = {cls.reason: cls for cls in error_classes()}
-    for detail in details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return classes.get(info.reason, ServerError)(message, **dict(info.metadata))
+    try:
+        status = status_pb2.Status.FromString(data)
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                return classes.get(info.reason, ServerError)(status.message, **dict(info.metadata))
+    except DecodeError:
+        return None
     return None

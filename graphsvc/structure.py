@@ -24,7 +24,7 @@ from graphsvc.errors import (
     did_you_mean,
     quoted,
 )
-from graphsvc.gate import Gate
+from graphsvc.gate import Gate, attributes_of
 from graphsvc.inference import BoundNode, described
 from graphsvc.registry import Registry
 
@@ -152,7 +152,7 @@ class Structure:
             name, attributes = node.gate_name, node.attributes
             if node.gate is not None and not node.by_name:
                 name = self.registry.name_of(type(node.gate))
-                attributes = node.gate.model_dump(exclude_defaults=True)
+                attributes = attributes_of(node.gate)
                 versions.setdefault(name, type(node.gate).version)
             nodes.append(NodeEntry(name=node.name, gate=name, operands=node.operands, attributes=dict(attributes)))
         used = {node.gate for node in nodes}
@@ -221,9 +221,10 @@ class Structure:
                 self.registry.check_version(name, self.versions.get(name))
             except UnknownGateError as error:
                 problems[name] = error.message
+            if len(problems) == _LISTED:
+                break
         if problems:
-            listed = " ".join(list(problems.values())[:_LISTED])
-            raise UnknownGateError(listed, gates=",".join(list(problems)[:_LISTED]))
+            raise UnknownGateError(" ".join(problems.values()), gates=",".join(problems))
 
     def _make_gate(self, node: GateNode) -> Gate:
         cls = self.registry.gate_class(node.gate_name)

@@ -38,10 +38,13 @@ def install(
     (info / "entry_points.txt").write_text(f"[graphsvc]\n{namespace} = {module}\n")
 
 
-FAULTY_GATES = """
+FAULTY_GATES = r'''
 import time
+from collections.abc import Callable
 from typing import ClassVar
 import graphsvc
+import pydantic
+from graphsvc.errors import GateContractError, UnknownGraphError
 
 graphsvc_api_version = 1
 
@@ -75,12 +78,66 @@ GATES = [
     fault("unprintable", raiser(Unprintable())),
     fault("huge", raiser(ValueError("secret" * 10**6))),
     fault("data", raiser(graphsvc.GateDataError("x must be positive"))),
+    fault("contract", raiser(GateContractError("secret"))),
+    fault("long", lambda: time.sleep(25)),
+    fault("facts", raiser(graphsvc.GateDataError("x is bad", index=3))),
+    fault("surrogate", raiser(graphsvc.GateDataError("x is bad \ud800"))),
 ]
+
+class Secret:
+    pass
+
+class Returner(graphsvc.Gate):
+    """Gives an object of its own."""
+
+    name: ClassVar[str] = "returner"
+
+    def forward(self, x):
+        return Secret()
+
+    def backward(self, dz):
+        return dz
+
+class Inferer(graphsvc.Gate):
+    """Has an infer that raises what is not its to raise."""
+
+    name: ClassVar[str] = "inferer"
+
+    def infer(self, x):
+        raise UnknownGraphError("secret")
+
+    def forward(self, x):
+        return x
+
+class Checked(graphsvc.Gate):
+    """Has a validator that tells too much."""
+
+    name: ClassVar[str] = "checked"
+    n: int = 0
+
+    @pydantic.field_validator("n")
+    @classmethod
+    def check(cls, n):
+        raise ValueError("secret /etc/shadow")
+
+    def forward(self, x):
+        return x
+
+class Odd(graphsvc.Gate):
+    """Has an attribute that no schema describes."""
+
+    name: ClassVar[str] = "odd"
+    how: Callable[[float], float] | None = None
+
+    def forward(self, x):
+        return x
+
+GATES += [Returner, Inferer, Checked, Odd]
 
 @graphsvc.hookimpl
 def graphsvc_gates(context):
     return GATES
-"""
+'''
 
 FAULTS = {
     "raises": ("failed", "ValueError: at import", "raise ValueError('at import')"),
@@ -90,6 +147,7 @@ FAULTS = {
     "dies": ("failed", "ended the process, with code 7", "import os; os._exit(7)"),
     "crashes": ("failed", "ended the process, with code -", "import ctypes; ctypes.string_at(0)"),
     "hangs": ("timed out", "more than", "import time; time.sleep(600)"),
+    "starts": ("loaded", "", "import subprocess; subprocess.Popen(['sleep', '300'])\n" + GOOD_MODULE),
     "prints": ("loaded", "", "print('hello from the import')\n" + GOOD_MODULE),
     "unversioned": ("failed", "graphsvc_api_version = None", GOOD_MODULE.replace("graphsvc_api_version = 1", "")),
     "future": ("failed", "graphsvc_api_version = 9", GOOD_MODULE.replace("api_version = 1", "api_version = 9")),
@@ -97,6 +155,7 @@ FAULTS = {
     "unmarked": ("failed", "implements no hook", GOOD_MODULE.replace("@graphsvc.hookimpl", "")),
     "hook_raises": ("failed", "ZeroDivisionError", GOOD_MODULE.replace("return [Twice]", "return 1 / 0")),
     "objects": ("failed", "no gate class", GOOD_MODULE.replace("[Twice]", "[Twice()]")),
+    "bad-name": ("failed", "no name", GOOD_MODULE),
     "same_name": ("failed", "two of its gates are named 'twice'", GOOD_MODULE.replace("[Twice]", "[Twice, Twice]")),
     "bad_gate": ("failed", "ignores the gradient", GOOD_MODULE.replace("self, dz", "self, x").replace("2 * dz", "x")),
     "good": ("loaded", "", GOOD_MODULE),

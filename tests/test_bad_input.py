@@ -80,6 +80,13 @@ CASES = [
     Case("shapes that do not broadcast", errors.ShapeError, "f = x + y", {"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}),
     Case("reshape to another size", errors.ShapeError, "f = reshape(x, shape=(2,))", {"x": [1.0]}),
     Case("reshape with two -1", errors.ShapeError, "f = reshape(x, shape=(-1, -1))", {"x": [1.0]}),
+    Case(
+        "reshape to 40 axes", errors.ShapeError, f"f = reshape(x, shape={(1,) * 40})", ONE, {"wrt": []}, says="32 axes"
+    ),
+    Case(
+        "broadcast beyond memory", errors.ShapeError, f"f = broadcast_to(x, shape={(2**31 - 1,) * 3})", ONE, {"wrt": []}
+    ),
+    Case("powers of booleans", errors.GateDataError, "f = x ** y", {"x": True, "y": np.int8(-1)}, {"wrt": []}),
     Case("reshape to -5", errors.AttributeValueError, "f = reshape(x, shape=(-5,))", {"x": [1.0]}),
     Case("max of nothing", errors.ShapeError, "f = max(x)", {"x": []}, says="no element"),
     Case("softmax of nothing", errors.ShapeError, "f = softmax(x)", {"x": []}, says="empty"),
@@ -224,6 +231,51 @@ WIRE: dict[str, tuple[bytes, type[errors.GraphsvcError], str, grpc.StatusCode]] 
     ),
     "33 dimensions": (changed(set_tensor(shape=[1] * 33)), errors.TensorError, "at most 32", INVALID),
     "a million dimensions": (changed(set_tensor(shape=[1] * 10**6)), errors.TensorError, "at most 32", INVALID),
+    "an empty shape that NumPy cannot hold": (
+        changed(set_tensor(shape=[0, 2**31 - 1, 2**31 - 1], data=b"")),
+        errors.TensorError,
+        "a shape has",
+        INVALID,
+    ),
+    "a weak input": (changed(lambda r: setattr(r.inputs[0], "weak", True)), errors.TensorError, "weak", INVALID),
+    "an attribute named self": (
+        changed(node(0, attributes=[A(name="self", scalar=S(integer=1))])),
+        errors.AttributeValueError,
+        "no attribute 'self'",
+        INVALID,
+    ),
+    "an attribute that is not none": (
+        changed(node(0, attributes=[A(name="a", scalar=S(none=False))])),
+        errors.DocumentError,
+        "no value",
+        INVALID,
+    ),
+    "a list of a million empty lists": (
+        changed(
+            node(
+                0,
+                attributes=[
+                    A(name="a", list=graph_pb2.List(items=[graph_pb2.Item(list=graph_pb2.ScalarList())] * 10**6))
+                ],
+            )
+        ),
+        errors.DocumentError,
+        "at most 1024 items",
+        INVALID,
+    ),
+    "a declared shape of a million": (
+        changed(lambda r: r.graph.inputs[0].shape.dimensions.extend([-5] * 10**6)),
+        errors.DocumentError,
+        "at most 32 axes",
+        INVALID,
+    ),
+    "many nodes that are all wrong": (
+        changed(lambda r: r.graph.nodes.extend([graph_pb2.Node(operands=[""])] * 50_000)),
+        errors.InvalidNameError,
+        "nodes.2..name",
+        INVALID,
+    ),
+    "empty outputs": (changed(lambda r: r.outputs.SetInParent()), errors.RequestError, "outputs is empty", INVALID),
     "no dtype": (changed(set_tensor(dtype=0)), errors.TensorError, "no dtype of number 0", INVALID),
     "an unknown dtype": (changed(set_tensor(dtype=9999)), errors.TensorError, "no dtype of number 9999", INVALID),
     "booleans that are neither": (changed(set_tensor(dtype=1, data=b"\xff")), errors.TensorError, "0 and 1", INVALID),

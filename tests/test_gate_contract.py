@@ -167,7 +167,10 @@ RETURNS = {
     "a Python float from forward": ({"forward": lambda self, x: 1.0}, "a float, not a NumPy array"),
     "an array of objects": ({"forward": lambda self, x: np.array([None])}, "dtype object"),
     "a masked array": ({"forward": lambda self, x: np.ma.masked_array([1.0])}, "MaskedArray"),
-    "a subclass": ({"forward": lambda self, x: x.view(type("Sub", (np.ndarray,), {}))}, "Sub, not a NumPy array"),
+    "a subclass": (
+        {"forward": lambda self, x: x.view(type("Sub", (np.ndarray,), {}))},
+        "an object of its own, not a NumPy array",
+    ),
     "too many outputs": ({"outputs": ("z", "y")}, "forward must return z, y"),
     "too few saves": ({"saves": ("a",)}, "forward must return z, a"),
     "None from forward": ({"forward": lambda self, x: None}, "NoneType"),

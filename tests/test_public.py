@@ -126,6 +126,10 @@ def test_settings_come_from_flags_environment_and_defaults(monkeypatch: pytest.M
     monkeypatch.setenv("GRAPHSVC_PORT", "7")
     assert Settings().port == 7
     assert Settings(port=8).port == 8
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "heat,signal")
+    assert Settings().plugins == ("heat", "signal")
+    with pytest.raises(ValueError, match="finite"):
+        Settings(max_seconds=float("inf"))
     monkeypatch.setenv("GRAPHSVC_PORT", "none")
     with pytest.raises(ValueError, match="port"):
         Settings()

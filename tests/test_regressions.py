@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum, StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -380,3 +381,78 @@ def test_the_check_of_a_gate_sees_small_gradients():
 
     with pytest.raises(AssertionError, match="central differences"):
         check_gate(Small(), np.array([1.0, 2.0]))
+
+
+def test_an_error_that_is_kept_collects_no_frames():
+    """A question that is refused a thousand times keeps none of its arrays alive."""
+    graph = ComputationalGraph()
+
+    class Flat(Gate):
+        """Has no backward."""
+
+        name: ClassVar[str] = "flat"
+
+        def forward(self, x: Array) -> Array:
+            return x
+
+    graph.output("f", graph.add(Flat(), graph.input("x")))
+    depths = []
+    for _ in range(5):
+        with pytest.raises(errors.GateNotDifferentiableError) as caught:
+            graph.value_and_grad({"x": 1.0})
+        depths.append(len(caught.traceback))
+    assert len(set(depths)) == 1
+
+
+def test_attributes_keep_sign_and_value_on_the_way():
+    """-0.0 is not the default 0.0, and an enumeration is what it is a kind of."""
+    from graphsvc.codec import document_from_graph, graph_from_document
+
+    class Signed(Gate):
+        """Signed."""
+
+        name: ClassVar[str] = "signed"
+        beta: float = 0.0
+
+        def forward(self, x: Array) -> Array:
+            return np.copysign(x, self.beta)
+
+    assert repr(graphsvc.Example(Signed(beta=-0.0))) == "signed(beta=-0.0)"
+
+    class Mode(StrEnum):
+        A = "a"
+
+    class Number(IntEnum):
+        ONE = 1
+
+    graph = ComputationalGraph()
+    graph.output("f", graph.add("far.gate", graph.input("x"), mode=Mode.A, n=Number.ONE, many=[Number.ONE]))
+    document = document_from_graph(graph_from_document(graph.document()))
+    assert document.nodes[0].attributes == {"mode": "a", "n": 1, "many": (1,)}
+    assert type(graph.document().nodes[0].attributes["mode"]) is str
+    with pytest.raises(errors.AttributeValueError, match="Unicode"):
+        graph.add("far.gate", 1.0, mode="\ud800")
+
+
+def test_suggestions_cost_little():
+    """A stranger's long or many names are compared with nothing."""
+    from graphsvc.errors import did_you_mean, quoted
+
+    assert did_you_mean("a" * 10**7, ["b"]) == ""
+    assert did_you_mean("name1", (f"name{i}" for i in range(10**5))) == ""
+    assert len(quoted("a" * 10**8)) == 60
+
+
+def test_an_unreadable_status_is_none_of_ours():
+    """Details that are no protobuf do not hide the status itself."""
+    from graphsvc.status import _from_status
+
+    assert _from_status(b"\xff\xff") is None
+
+
+def test_plans_of_large_graphs_are_few():
+    """So that a graph by digest cannot be asked for ever more shapes until memory is full."""
+    graph = graphsvc.parse("f = sum(" + " + ".join(["x"] * 9000) + ")")
+    for n in range(1, 31):
+        graph.value_and_grad({"x": np.ones(n)}, wrt=[])
+    assert len(graph._bind()._plans) <= 22

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import sys
 
 import click
 from pydantic import ValidationError
@@ -49,3 +51,7 @@ def serve(host: str | None, port: int | None, threads: int | None, plugins: tupl
         click.echo(f"graphsvc {__version__} listening on {settings.host}:{server.port}")
 
     asyncio.run(run_server(settings, ready))
+    # A gate that hangs in its thread must not keep a server that was told to stop.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from graphsvc.arrays import Array, ArraySpec, divided, narrowed, normalized_axes, reduce_sum, widened
+from graphsvc.arrays import MAX_DIMENSION, Array, ArraySpec, divided, narrowed, normalized_axes, reduce_sum, widened
 from graphsvc.errors import DtypeError, ShapeError
 from graphsvc.gate import Elementwise, Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
@@ -119,7 +119,7 @@ class Maxout(Gate):
     name: ClassVar[str] = "maxout"
     saves: ClassVar[tuple[str, ...]] = ("chosen",)
 
-    pieces: Annotated[int, Field(ge=1, description="How many neighbours compete.")] = 2
+    pieces: Annotated[int, Field(ge=1, le=MAX_DIMENSION, description="How many neighbours compete.")] = 2
     axis: Annotated[int, Field(description="The axis whose elements compete.")] = -1
 
     def _split_shape(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:

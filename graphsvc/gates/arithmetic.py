@@ -131,7 +131,7 @@ class Power(Elementwise):
     name: ClassVar[str] = "power"
 
     def forward(self, x: Array, y: Array) -> Array:
-        if x.dtype.kind in "iu" and y.dtype.kind == "i" and np.any(y < 0):
+        if x.dtype.kind in "biu" and y.dtype.kind == "i" and np.any(y < 0):
             msg = "Integers have no negative integer powers. Make the base or the exponent floating point."
             raise GateDataError(msg)
         return np.power(x, y)

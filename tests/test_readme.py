@@ -15,6 +15,47 @@ SNIPPETS = [text for kind, text in BLOCKS if kind == "python"]
 COMMANDS = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
 
 
+GUIDE = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "gates.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", [text for kind, text in GUIDE if kind == "python"])
+def test_a_snippet_of_the_guide_runs(snippet: str, tmp_path: Path):
+    """As it stands; the only other kind of block is the entry point of a package."""
+    assert {kind for kind, _ in GUIDE} == {"python", "toml"}
+    script = tmp_path / "snippet.py"
+    script.write_text(snippet)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_of_the_documents_lead_somewhere():
+    """Every relative link of the README and the guide is a file or a folder."""
+    for document in (ROOT / "README.md", ROOT / "docs" / "gates.md", ROOT / "plugins" / "graphsvc-heat" / "README.md"):
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), (document, link)
+
+
+def test_the_benchmark_runs():
+    """A few repetitions of it; its numbers are for people."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "overhead.py", "5"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "in process" in done.stdout
+
+
+def test_the_unit_for_systemd_runs_a_command_that_is_there():
+    """`graphsvc serve` with no flags; its settings come from the environment."""
+    unit = (ROOT / "deploy" / "graphsvc.service").read_text()
+    assert re.search(r"^ExecStart=\S+/graphsvc serve$", unit, re.MULTILINE)
+
+
 def test_every_block_is_python_or_console():
     """So that none escapes the tests below."""
     assert {kind for kind, _ in BLOCKS} == {"python", "console"}

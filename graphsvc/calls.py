@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 
-from graphsvc.arrays import DTYPES, Array, Literal, is_differentiable, spec_of, sum_to_shape
+from graphsvc.arrays import Array, Literal, is_differentiable, is_known, spec_of, sum_to_shape
 from graphsvc.errors import (
     GateContractError,
     GateDataError,
@@ -20,10 +20,6 @@ from graphsvc.plan import Step
 from graphsvc.signature import Parameter, Source
 
 __all__ = ["Record", "call_backward", "call_forward", "freeze"]
-
-
-# Looking a dtype up by its name takes ten times as long.
-_KNOWN_DTYPES: Final = frozenset(DTYPES.values())
 
 
 @dataclass(slots=True)
@@ -144,7 +140,7 @@ def _check_array(node: BoundNode, what: str, value: Any) -> None:
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         hint = "; name further results in `outputs` or `saves`" if isinstance(value, tuple) else ""
         _break_contract(node, f"{what} {_kind(value)}, not a NumPy array{hint}")
-    if value.dtype not in _KNOWN_DTYPES:
+    if not is_known(value.dtype):
         _break_contract(node, f"{what} an array of dtype {value.dtype}")
 
 

@@ -22,6 +22,7 @@ from graphsvc.registry import Registry
 from graphsvc.service import Service, Stop
 from graphsvc.settings import Settings
 from graphsvc.status import status_of
+from graphsvc.strictness import StrictParsing
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Server", "load_plugins", "run_server"]
@@ -60,7 +61,7 @@ class Server:
         self._service = Service(registry, plugins, settings)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_options(settings))
+        self._server = grpc.aio.server(interceptors=(StrictParsing(),), options=_options(settings))
         self.port = 0
 
     async def start(self) -> None:

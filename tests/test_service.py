@@ -255,11 +255,30 @@ def test_reflection_can_be_switched_off():
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("method", ["ListGates", "GetServerInfo"])
+def send(channel: grpc.Channel, method: str, data: bytes) -> None:
+    """Send bytes to a method, whatever its kind, and wait for the end of the call."""
+    if method.endswith("Watch"):
+        list(channel.unary_stream(method)(data, timeout=5))
+    elif method.endswith("ReflectionInfo"):
+        list(channel.stream_stream(method)(iter([data]), timeout=5))
+    else:
+        channel.unary_unary(method)(data, timeout=5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/graphsvc.v1.GraphService/ListGates",
+        "/graphsvc.v1.GraphService/GetServerInfo",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
 def test_garbage_to_any_method_is_an_invalid_argument(target: str, method: str):
-    """No RPC answers garbage with UNKNOWN."""
+    """No RPC answers garbage with UNKNOWN, health and reflection neither."""
     with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"/graphsvc.v1.GraphService/{method}")(b"\xff" * 20, timeout=5)
+        send(channel, method, b"\xff" * 20)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

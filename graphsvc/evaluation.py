@@ -34,6 +34,6 @@ class Evaluation:
     """
 
     outputs: dict[str, Array]
-    revision: object = field(repr=False)
+    runnable: object = field(repr=False)
     inputs: dict[str, ArraySpec] = field(repr=False)
     records: dict[str, Record] = field(repr=False)

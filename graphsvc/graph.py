@@ -348,7 +348,7 @@ class ComputationalGraph:
         if evaluation is not None and not isinstance(evaluation, Evaluation):
             msg = f"The first argument of backward is what forward returned, not {type(evaluation).__name__}."
             raise RequestError(msg)
-        if evaluation is None or self._runnable is None or evaluation.revision is not self._runnable:
+        if evaluation is None or self._runnable is None or evaluation.runnable is not self._runnable:
             what = "changed since this forward" if evaluation else "not run forward in this thread"
             msg = f"The graph was {what}. Call forward first."
             raise MissingEvaluationError(msg)

@@ -39,6 +39,7 @@ def install(
 
 
 FAULTY_GATES = r'''
+import os
 import time
 from collections.abc import Callable
 from typing import ClassVar
@@ -61,12 +62,18 @@ def raiser(error):
         raise error
     return action
 
+def tick():
+    time.sleep(0.1)
+    with open(os.environ["TICKS"], "a") as ticks:
+        ticks.write(".")
+
 class Unprintable(Exception):
     def __str__(self):
         raise SystemExit
 
 GATES = [
     fault("sleep", lambda: time.sleep(0.2)),
+    fault("tick", tick),
     fault("value", raiser(ValueError("secret /etc/shadow"))),
     fault("leave", raiser(SystemExit("secret"))),
     fault("interrupt", raiser(KeyboardInterrupt("secret"))),

@@ -48,6 +48,9 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
             msg = f"The plugin {namespace!r} is allowed, but not installed. Install it, or take it off the list."
             raise PluginError(msg, plugin=namespace)
     for report in reports.values():
+        if report.state is not PluginState.LOADED and settings.plugin_strict:
+            msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
+            raise PluginError(msg, plugin=report.namespace)
         if report.state is not PluginState.LOADED:
             _LOG.warning("plugin %s is %s: %s", report.namespace, report.state.value, report.cause)
     return registry, reports

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from graphsvc.errors import GraphsvcError, did_you_mean
+from graphsvc.errors import did_you_mean
 
-__all__ = ["Settings", "check_environment"]
+__all__ = ["Settings", "unknown_variables"]
 
 _MIB = 2**20
 
@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         Field(description="Namespaces of the plugins that may be used, with commas between; None means all."),
     ] = None
     plugin_seconds: Annotated[float, Field(gt=0, description="How long the import of a plugin may take.")] = 20.0
+    plugin_strict: Annotated[bool, Field(description="Whether a plugin that cannot be used stops the start.")] = False
     reflection: Annotated[bool, Field(description="Whether clients may ask for the service's description.")] = True
     max_message_bytes: Annotated[
         int, Field(ge=_MIB // 4, le=2**31 - 1, description="Largest request and largest response.")
@@ -53,15 +54,13 @@ class Settings(BaseSettings):
         return {name: getattr(self, name) for name in names}
 
 
-def check_environment() -> None:
-    """Refuse a variable of the environment that looks like a setting and is none, such as a misspelt limit.
-
-    Raises:
-        GraphsvcError: There is one.
-    """
+def unknown_variables() -> list[str]:
+    """Return a warning for each variable of the environment that looks like a setting and is none."""
     prefix = "GRAPHSVC_"
+    warnings = []
     for variable in sorted(os.environ):
         name = variable.removeprefix(prefix).lower()
         if variable.startswith(prefix) and name not in Settings.model_fields:
-            msg = f"There is no setting {variable!r}.{did_you_mean(name, Settings.model_fields)} Unset the variable."
-            raise GraphsvcError(msg)
+            known = [f"{prefix}{field.upper()}" for field in Settings.model_fields]
+            warnings.append(f"There is no setting {variable}, so it changes nothing.{did_you_mean(variable, known)}")
+    return warnings

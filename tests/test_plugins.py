@@ -152,6 +152,15 @@ def test_a_server_starts_whatever_its_plugins_do(faults: Path):
         assert outputs["f"] == 2
 
 
+def test_a_strict_server_does_not_start_without_its_plugins(faults: Path):
+    """Under GRAPHSVC_PLUGIN_STRICT a plugin that cannot be used is fatal, and named with its fault."""
+    environment = {**os.environ, "PYTHONPATH": str(faults), "GRAPHSVC_PLUGIN_STRICT": "1"}
+    command = [sys.executable, "-m", "graphsvc", "serve", "--port", "0", "--plugin", "raises"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "'raises' is failed" in done.stderr
+
+
 def test_a_server_may_allow_some_plugins_alone(faults: Path):
     """`--plugin` names the ones that are imported; others are as if not installed."""
     with serving("--plugin", "good", path=[faults]) as target, graphsvc.connect(target) as client:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from graphsvc import __version__
 from graphsvc.server import Server, run_server
-from graphsvc.settings import Settings, check_environment
+from graphsvc.settings import Settings, unknown_variables
 
 __all__ = ["serve"]
 
@@ -40,12 +40,14 @@ def serve(host: str | None, port: int | None, threads: int | None, plugins: tupl
     flags = {"host": host, "port": port, "threads": threads, "plugins": plugins or None}
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
-        check_environment()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         msg = f"--{name} (or GRAPHSVC_{name.upper()}): {first['msg']}, got {first['input']!r}."
         raise click.UsageError(msg) from None
+
+    for warning in unknown_variables():
+        click.echo(f"Warning: {warning}", err=True)
 
     def ready(server: Server) -> None:
         click.echo(f"graphsvc {__version__} listening on {settings.host}:{server.port}")

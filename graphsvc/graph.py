@@ -243,6 +243,26 @@ class ComputationalGraph:
         self._bind()
         judge_outputs(self._structure.outputs, None)
 
+    def infer(self, inputs: Mapping[str, object]) -> dict[str, ArraySpec | None]:
+        """Say what every value of the graph would be for these inputs, without running it.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+
+        Returns:
+            Shape and dtype by reference, `node` or `node:output`; None where a gate without `infer` stands before.
+
+        Raises:
+            GraphError: The graph is wrong.
+            InputError: The inputs are, or do not fit a gate.
+        """
+        specs = {name: spec_of(array) for name, array in self.judge_inputs(inputs).items()}
+        inferred = self._bind().inferred(specs)
+        return {
+            name: spec if spec is None or isinstance(spec, ArraySpec) else spec_of(np.asarray(spec))
+            for name, spec in inferred.items()
+        }
+
     def summary(self, inputs: Mapping[str, object] | None = None) -> GraphSummary:
         """Count nodes, inputs, parameters, neurons and bytes.
 

@@ -109,7 +109,7 @@ class RunnableGraph:
         """Return what is known of the constants."""
         return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self._constants.items()}
 
-    def _inferred(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
+    def inferred(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
         """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
         return self._specs.get(
             tuple(inputs.values()),
@@ -118,7 +118,7 @@ class RunnableGraph:
 
     def _output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
         """Return what the outputs will be; None if that is not known before the run."""
-        specs = self._inferred(inputs)
+        specs = self.inferred(inputs)
         known = {name: specs[self._sources[name]] for name in names}
         if any(spec is None for spec in known.values()):
             return None
@@ -137,7 +137,7 @@ class RunnableGraph:
         return self._plans.get(
             (tuple(inputs.values()), outputs, wrt, seeds),
             lambda: make_plan(
-                self.nodes, self._inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, seeds
+                self.nodes, self.inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, seeds
             ),
         )
 

@@ -159,7 +159,13 @@ def check_gradients(
         outputs, _ = graph.value_and_grad({**arrays, name: x.astype(arrays[name].dtype)}, wrt=[])
         return float(sum(np.vdot(seeds[output], outputs[output]) for output in seeds))
 
-    return [_along(name, arrays[name], gradients[name], loss, random, tolerance) for name in gradients]
+    # A value of a narrow dtype on the way rounds as much as an input of it.
+    precision = max(
+        float(np.finfo(spec.dtype).eps)
+        for spec in graph.infer(arrays).values()
+        if spec is not None and is_differentiable(spec.dtype)
+    )
+    return [_along(name, arrays[name], gradients[name], loss, random, tolerance, precision) for name in gradients]
 
 
 def _along(
@@ -169,9 +175,9 @@ def _along(
     loss: Callable[[str, Array], float],
     random: np.random.Generator,
     tolerance: float,
+    precision: float,
 ) -> GradientCheck:
     direction = random.normal(size=x.shape)
-    precision = float(np.finfo(x.dtype).eps)
     step = np.cbrt(precision) * max(1.0, float(np.max(np.abs(x), initial=0.0)))
     above, below = loss(name, x + step * direction), loss(name, x - step * direction)
     with np.errstate(all="ignore"):

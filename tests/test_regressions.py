@@ -11,7 +11,7 @@ import pytest
 import graphsvc
 from graphsvc import ComputationalGraph, Elementwise, Gate, errors
 from graphsvc.arrays import Array
-from graphsvc.testing import check_gate
+from graphsvc.testing import check_gate, check_gradients
 
 
 class Opaque(Gate):
@@ -381,6 +381,14 @@ def test_the_check_of_a_gate_sees_small_gradients():
 
     with pytest.raises(AssertionError, match="central differences"):
         check_gate(Small(), np.array([1.0, 2.0]))
+
+
+def test_gradients_through_a_narrow_dtype_are_compared_in_its_precision():
+    """A right gradient through float32 passes for float64 inputs; a wrong one would not."""
+    graph = graphsvc.parse("f = sum(cast(x, dtype='float32') * y)")
+    checks = check_gradients(graph, {"x": [1.0, 2.0], "y": [3.0, 4.0]})
+    assert [check.passed for check in checks] == [True, True]
+    assert str(graph.infer({"x": [1.0, 2.0], "y": [3.0, 4.0]})["cast.1"]) == "float32[2]"
 
 
 def test_an_error_that_is_kept_collects_no_frames():

@@ -11,7 +11,7 @@ from graphsvc.codec import graph_from_document, named_arrays, named_tensors
 from graphsvc.errors import RequestError, ServerError, UnknownGraphError, UnreachableError, quoted
 from graphsvc.evaluation import InputGradients
 from graphsvc.graph import ComputationalGraph
-from graphsvc.question import judge_outputs, judge_wrt, seed_names
+from graphsvc.question import judge_differentiated, judge_outputs, judge_wrt
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Answer", "Conversation", "Question", "check_target", "check_timeout", "converse"]
@@ -106,7 +106,7 @@ def _request(graph: ComputationalGraph, arrays: Mapping[str, Array], question: Q
         request.wrt.names.extend(judge_wrt(arrays, question.wrt))
         request.wrt.SetInParent()
     if question.output_gradients is not None:
-        seed_names(wanted, question.output_gradients)
+        judge_differentiated(wanted, question.output_gradients)
         weak = [name for name, value in question.output_gradients.items() if not hasattr(value, "__array__")]
         given = {
             # A Python number takes the dtype of its output, which the server knows.

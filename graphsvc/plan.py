@@ -61,7 +61,7 @@ def make_plan(
     specs: Mapping[str, Spec],
     outputs: Mapping[str, str],
     wrt: Iterable[str],
-    seeds: Iterable[str],
+    differentiated: Iterable[str],
 ) -> Plan:
     """Settle what to run.
 
@@ -70,11 +70,11 @@ def make_plan(
         specs: What is known of each value, by reference.
         outputs: Reference to the value of each wanted output.
         wrt: Inputs whose gradients are wanted.
-        seeds: The wanted outputs at which a gradient arrives.
+        differentiated: The wanted outputs at which a gradient arrives.
     """
     needed = _needed(nodes, outputs.values())
     reached, active = _reached(needed, specs, wrt)
-    wanted, blocked = _wanted(needed, reached, active, {outputs[name] for name in seeds}, specs)
+    wanted, blocked = _wanted(needed, reached, active, {outputs[name] for name in differentiated}, specs)
     steps = []
     alive = set(outputs.values())
     for node in reversed(needed):
@@ -118,11 +118,11 @@ def _wanted(
     nodes: Sequence[BoundNode],
     reached: Mapping[str, tuple[bool, ...]],
     active: set[str],
-    seeds: set[str],
+    differentiated: set[str],
     specs: Mapping[str, Spec],
 ) -> tuple[dict[str, tuple[bool, ...]], NotDifferentiableError | None]:
     """Find which operands a gradient must be computed for, and the last gate that cannot give one, if there is one."""
-    live = set(seeds)
+    live = set(differentiated)
     wanted = {}
     blocked: NotDifferentiableError | None = None
     for node in reversed(nodes):

@@ -21,7 +21,14 @@ from graphsvc.errors import (
     quoted,
 )
 
-__all__ = ["judge_inputs", "judge_output_gradients", "judge_outputs", "judge_wrt", "listed_names", "seed_names"]
+__all__ = [
+    "judge_inputs",
+    "judge_output_gradients",
+    "judge_outputs",
+    "judge_wrt",
+    "listed_names",
+    "judge_differentiated",
+]
 
 
 def judge_inputs(entries: Mapping[str, InputEntry], given: Mapping[str, object]) -> dict[str, Array]:
@@ -120,8 +127,8 @@ def judge_wrt(inputs: Mapping[str, Array | ArraySpec], wrt: Iterable[str] | None
     return names
 
 
-def seed_names(wanted: tuple[str, ...], output_gradients: Mapping[str, object] | None) -> tuple[str, ...]:
-    """Return the names of the outputs at which a gradient arrives.
+def judge_differentiated(wanted: tuple[str, ...], output_gradients: Mapping[str, object] | None) -> tuple[str, ...]:
+    """Return the names of the outputs that are differentiated: those at which a gradient arrives.
 
     Raises:
         OutputGradientError: None is given, and there is not exactly one output.
@@ -145,13 +152,13 @@ def seed_names(wanted: tuple[str, ...], output_gradients: Mapping[str, object] |
 
 
 def judge_output_gradients(
-    outputs: Mapping[str, ArraySpec], seeds: tuple[str, ...], given: Mapping[str, object] | None
+    outputs: Mapping[str, ArraySpec], differentiated: tuple[str, ...], given: Mapping[str, object] | None
 ) -> dict[str, Array]:
     """Return the gradients that arrive at the outputs, as read-only arrays.
 
     Args:
         outputs: Shape and dtype of each wanted output.
-        seeds: Names of the outputs at which a gradient arrives.
+        differentiated: Names of the outputs at which a gradient arrives.
         given: Their gradients; None means 1 for the only output, which must then have one element.
 
     Raises:
@@ -161,7 +168,7 @@ def judge_output_gradients(
         DtypeError: A gradient has not the dtype of its output.
     """
     gradients = {}
-    for name in seeds:
+    for name in differentiated:
         spec = outputs[name]
         if not is_differentiable(spec.dtype):
             msg = f"Output {name!r} is {spec.dtype} and has no gradient. Ask for no gradients with wrt=[]."

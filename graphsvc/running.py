@@ -12,7 +12,7 @@ from graphsvc.calls import Record
 from graphsvc.evaluation import Evaluation, InputGradients
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.plan import Plan, make_plan
-from graphsvc.question import judge_inputs, judge_output_gradients, judge_outputs, judge_wrt, seed_names
+from graphsvc.question import judge_differentiated, judge_inputs, judge_output_gradients, judge_outputs, judge_wrt
 from graphsvc.structure import Structure
 
 __all__ = ["RunnableGraph"]
@@ -54,12 +54,12 @@ class RunnableGraph:
         arrays = judge_inputs(self._inputs, inputs)
         names = judge_outputs(self._sources, outputs)
         wrt_names = judge_wrt(arrays, wrt)
-        seeds = seed_names(names, output_gradients) if wrt_names else ()
+        differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
         specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = self._plan(specs, names, wrt_names, seeds)
+        plan = self._plan(specs, names, wrt_names, differentiated)
         known = self._output_specs(specs, names)
         # Judged before the run where shapes are known by then.
-        arriving = None if known is None else judge_output_gradients(known, seeds, output_gradients)
+        arriving = None if known is None else judge_output_gradients(known, differentiated, output_gradients)
         if plan.blocked:
             raise plan.blocked.again()
         values: dict[str, Array | Literal] = {**self._constants, **arrays}
@@ -69,7 +69,7 @@ class RunnableGraph:
         values.clear()
         if arriving is None:
             known = {name: spec_of(array) for name, array in results.items()}
-            arriving = judge_output_gradients(known, seeds, output_gradients)
+            arriving = judge_output_gradients(known, differentiated, output_gradients)
         gradients = _gradients(plan, wrt_names, specs, records, arriving, between)
         # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
         return {name: owned(result) for name, result in results.items()}, gradients
@@ -98,10 +98,10 @@ class RunnableGraph:
         wrt_names = judge_wrt(evaluation.inputs, wrt)
         if not wrt_names:
             return InputGradients({})
-        seeds = seed_names(names, output_gradients)
-        plan = self._plan(evaluation.inputs, names, wrt_names, seeds)
+        differentiated = judge_differentiated(names, output_gradients)
+        plan = self._plan(evaluation.inputs, names, wrt_names, differentiated)
         specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
-        arriving = judge_output_gradients(specs, seeds, output_gradients)
+        arriving = judge_output_gradients(specs, differentiated, output_gradients)
         # The records stay as they are, for other backward passes.
         return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving)
 
@@ -131,13 +131,13 @@ class RunnableGraph:
         inputs: Mapping[str, ArraySpec],
         outputs: tuple[str, ...],
         wrt: tuple[str, ...],
-        seeds: tuple[str, ...],
+        differentiated: tuple[str, ...],
     ) -> Plan:
         """Return the plan for a question."""
         return self._plans.get(
-            (tuple(inputs.values()), outputs, wrt, seeds),
+            (tuple(inputs.values()), outputs, wrt, differentiated),
             lambda: make_plan(
-                self.nodes, self.inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, seeds
+                self.nodes, self.inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, differentiated
             ),
         )
 
@@ -147,16 +147,16 @@ def _gradients(
     wrt: tuple[str, ...],
     inputs: Mapping[str, ArraySpec],
     records: dict[str, Record],
-    seeds: Mapping[str, Array],
+    output_gradients: Mapping[str, Array],
     between: Callable[[], None] | None = None,
 ) -> InputGradients:
     """Run the backward pass and gather the gradients of the inputs."""
     if plan.blocked:
         raise plan.blocked.again()
     gradients: dict[str, Array] = {}
-    for name, seed in seeds.items():
+    for name, gradient in output_gradients.items():
         source = plan.outputs[name]
-        gradients[source] = np.asarray(gradients[source] + seed) if source in gradients else seed
+        gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
     with np.errstate(all="ignore"):
         backprop.backward(plan.steps, records, gradients, between)
     disconnected = [name for name in wrt if name not in gradients]

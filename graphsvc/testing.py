@@ -83,7 +83,7 @@ def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1
     given = dict(zip(names, operands, strict=True))
     values, _ = graph.value_and_grad(given, wrt=[])
     random = np.random.default_rng(seed)
-    seeds = {
+    output_gradients = {
         name: random.normal(size=value.shape)
         for i, (name, value) in enumerate(values.items())
         if is_differentiable(value.dtype) and i in gate.signature.differentiable_outputs
@@ -94,19 +94,21 @@ def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1
         for position, name in enumerate(names)
         if is_differentiable(operands[position].dtype) and signature.rule_for(signature.index(position))
     ]
-    if not seeds or not wanted:
+    if not output_gradients or not wanted:
         msg = f"Gate {type(gate).name!r} has no gradient to compare: it has no backward, or no operand is float64."
         raise AssertionError(msg)
-    _, gradients = graph.value_and_grad(given, wrt=wanted, output_gradients=seeds)
+    _, gradients = graph.value_and_grad(given, wrt=wanted, output_gradients=output_gradients)
     for name in wanted:
 
         def loss(x: Array, name: str = name) -> float:
             outputs, _ = graph.value_and_grad({**given, name: x}, wrt=[])
-            return float(sum(np.vdot(seeds[output], outputs[output]) for output in seeds))
+            return float(sum(np.vdot(output_gradients[output], outputs[output]) for output in output_gradients))
 
         expected = central_difference(loss, given[name])
         # What rounding in the outputs leaves uncertain in their differences.
-        size = sum(float(np.vdot(np.abs(seeds[output]), np.abs(values[output]))) for output in seeds)
+        size = sum(
+            float(np.vdot(np.abs(output_gradients[output]), np.abs(values[output]))) for output in output_gradients
+        )
         uncertain = 16 * np.finfo(np.float64).eps ** (2 / 3) * size
         operand = signature.operands[signature.index(names.index(name))]
         _compare(type(gate).name, operand, gradients[name], expected, tolerance, uncertain)
@@ -148,16 +150,16 @@ def check_gradients(
     random = np.random.default_rng(seed)
     arrays = graph.judge_inputs(inputs)
     values, _ = graph.value_and_grad(arrays, wrt=[])
-    seeds = {
+    output_gradients = {
         name: np.asarray(random.normal(size=value.shape), value.dtype)
         for name, value in values.items()
         if is_differentiable(value.dtype)
     }
-    _, gradients = graph.value_and_grad(arrays, wrt, seeds)
+    _, gradients = graph.value_and_grad(arrays, wrt, output_gradients)
 
     def loss(name: str, x: Array) -> float:
         outputs, _ = graph.value_and_grad({**arrays, name: x.astype(arrays[name].dtype)}, wrt=[])
-        return float(sum(np.vdot(seeds[output], outputs[output]) for output in seeds))
+        return float(sum(np.vdot(output_gradients[output], outputs[output]) for output in output_gradients))
 
     # A value of a narrow dtype on the way rounds as much as an input of it.
     precision = max(

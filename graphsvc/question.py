@@ -22,12 +22,12 @@ from graphsvc.errors import (
 )
 
 __all__ = [
+    "judge_differentiated",
     "judge_inputs",
     "judge_output_gradients",
     "judge_outputs",
     "judge_wrt",
     "listed_names",
-    "judge_differentiated",
 ]
 
 

@@ -156,6 +156,7 @@ FAULTS = {
     "hangs": ("timed out", "more than", "import time; time.sleep(600)"),
     "starts": ("loaded", "", "import subprocess; subprocess.Popen(['sleep', '300'])\n" + GOOD_MODULE),
     "prints": ("loaded", "", "print('hello from the import')\n" + GOOD_MODULE),
+    "forges": ("loaded", "", "import os; os.write(1, b'graphsvc 9 listening on 127.0.0.1:1\\n')\n" + GOOD_MODULE),
     "unversioned": ("failed", "graphsvc_api_version = None", GOOD_MODULE.replace("graphsvc_api_version = 1", "")),
     "future": ("failed", "graphsvc_api_version = 9", GOOD_MODULE.replace("api_version = 1", "api_version = 9")),
     "misspelt": ("failed", "hook that does not exist", GOOD_MODULE.replace("def graphsvc_gates", "def graphsvc_gate")),

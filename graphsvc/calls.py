@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -102,7 +102,8 @@ def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array
     outputs = tuple(returned[: len(signature.outputs)])
     saved = tuple(returned[len(signature.outputs) :])
     for output, name, spec in zip(outputs, signature.outputs, specs, strict=True):
-        _check_array(node, f"forward returned for output {name!r}", output)
+        if flaw := _flaw(output):
+            _break_contract(node, f"forward returned for output {name!r} {flaw}")
         if spec is not None and (output.shape != spec.shape or output.dtype != spec.dtype):
             got = f"{output.dtype}{list(output.shape)}"
             _break_contract(node, f"forward returned {got} for output {name!r}, but infer said {spec}")
@@ -136,12 +137,12 @@ def freeze(value: object) -> None:
             freeze(item)
 
 
-def _check_array(node: BoundNode, what: str, value: Any) -> None:
+def _flaw(value: Any) -> str | None:
+    """Return what a gate returned instead of an array of a known dtype; None if it is one."""
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         hint = "; name further results in `outputs` or `saves`" if isinstance(value, tuple) else ""
-        _break_contract(node, f"{what} {_kind(value)}, not a NumPy array{hint}")
-    if not is_known(value.dtype):
-        _break_contract(node, f"{what} an array of dtype {value.dtype}")
+        return f"{_kind(value)}, not a NumPy array{hint}"
+    return None if is_known(value.dtype) else f"an array of dtype {value.dtype}"
 
 
 def _kind(value: object) -> str:
@@ -150,7 +151,7 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}" if known else "an object of its own"
 
 
-def _break_contract(node: BoundNode, problem: str) -> None:
+def _break_contract(node: BoundNode, problem: str) -> NoReturn:
     msg = f"{problem}. Its author must mend it."
     raise GateContractError(msg).at(node.name, node.gate_name)
 
@@ -209,15 +210,13 @@ def _listed(step: Step, method: str, index: int | None, returned: object, count:
     """Return what a backward returned as one gradient for each operand that it speaks for."""
     signature = step.node.gate.signature
     single = count == 1 if index is None else not (signature.variadic and index == len(signature.operands) - 1)
-    needed = f"{count} gradients, one for each of {signature.describe_operands()}"
     if single and not isinstance(returned, tuple | list):
         return (returned,)
-    if not isinstance(returned, tuple | list):
-        _break_contract(step.node, f"{method} must return {needed}, got {_kind(returned)}")
-    listed: Sequence[object] = returned  # type: ignore[assignment]
-    if len(listed) != count:
-        _break_contract(step.node, f"{method} must return {needed}, got {len(listed)}")
-    return listed
+    if not isinstance(returned, tuple | list) or len(returned) != count:
+        got = len(returned) if isinstance(returned, tuple | list) else _kind(returned)
+        needed = f"{count} gradients, one for each of {signature.describe_operands()}"
+        _break_contract(step.node, f"{method} must return {needed}, got {got}")
+    return returned
 
 
 def _is_broadcast(shape: tuple[int, ...], operand: tuple[int, ...]) -> bool:
@@ -236,24 +235,30 @@ def _takes_gradient(node: BoundNode, record: Record, position: int) -> bool:
     return is_differentiable(dtype)
 
 
-def _checked(step: Step, record: Record, method: str, position: int, gradient: Any) -> Array:
+def _checked(step: Step, record: Record, method: str, position: int, gradient: object) -> Array:
     """Check one gradient and return it in the shape and dtype of its operand."""
     node = step.node
     shape, dtype = record.operand_shapes[position], record.operand_dtypes[position]
-    operand = f"operand {node.gate.signature.operand_name(position)!r}"
     if gradient is None:
-        msg = f"{method} gives no gradient for {operand}. Ask for other gradients with wrt."
+        msg = f"{method} gives no gradient for {_said(node, position)}. Ask for other gradients with wrt."
         raise GateNotDifferentiableError(msg).at(node.name, node.gate_name)
-    _check_array(node, f"{method} returned for {operand}", gradient)
-    if not is_differentiable(gradient.dtype):
-        _break_contract(node, f"{method} returned a gradient of dtype {gradient.dtype} for {operand}")
-    freeze(gradient)
-    of_output = isinstance(node.gate, Elementwise) and gradient.shape in record.output_shapes
-    if gradient.shape != shape and of_output and _is_broadcast(gradient.shape, shape):
-        gradient = sum_to_shape(gradient, shape)
-    if gradient.shape != shape:
-        _break_contract(node, f"{method} returned a gradient of shape {gradient.shape} for {operand} of shape {shape}")
-    if gradient.dtype != dtype:
-        gradient = gradient.astype(dtype)
-    freeze(gradient)
-    return gradient  # type: ignore[no-any-return]
+    if flaw := _flaw(gradient):
+        _break_contract(node, f"{method} returned for {_said(node, position)} {flaw}")
+    array = cast(Array, gradient)
+    if not is_differentiable(array.dtype):
+        _break_contract(node, f"{method} returned a gradient of dtype {array.dtype} for {_said(node, position)}")
+    freeze(array)
+    of_output = isinstance(node.gate, Elementwise) and array.shape in record.output_shapes
+    if array.shape != shape and of_output and _is_broadcast(array.shape, shape):
+        array = sum_to_shape(array, shape)
+    if array.shape != shape:
+        operand = f"{_said(node, position)} of shape {shape}"
+        _break_contract(node, f"{method} returned a gradient of shape {array.shape} for {operand}")
+    if array.dtype != dtype:
+        array = array.astype(dtype)
+    freeze(array)
+    return array
+
+
+def _said(node: BoundNode, position: int) -> str:
+    return f"operand {node.gate.signature.operand_name(position)!r}"

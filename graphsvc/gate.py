@@ -21,11 +21,10 @@ define `backward_x`, `backward_y`, ... instead, one for each operand, of which o
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.errors import PydanticUserError
 
 from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, spec_of
@@ -39,6 +38,12 @@ from graphsvc.errors import (
     did_you_mean,
 )
 from graphsvc.signature import RESERVED, Signature, read_signature
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    # The class is pydantic's own affair; that there is one is not.
+    ModelMetaclass = type(BaseModel)
 
 __all__ = ["Elementwise", "Example", "Gate", "attributes_of"]
 

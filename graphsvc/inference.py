@@ -59,7 +59,7 @@ def literal_array(node: BoundNode, position: int, value: Literal, dtypes: Iterab
         np.dtype(np.int64) if signature.index(position) in signature.integers else literal_dtype(value, list(dtypes))
     )
     if isinstance(value, float) and dtype.kind in "iu":
-        msg = f"Operand {position} must be an integer, got {value!r}."
+        msg = f"Operand {signature.operand_name(position)!r} must be an integer, got {value!r}."
         raise DtypeError(msg).at(node.name, node.gate_name)
     try:
         with np.errstate(over="ignore"):

@@ -27,7 +27,6 @@ __all__ = [
     "judge_output_gradients",
     "judge_outputs",
     "judge_wrt",
-    "listed_names",
 ]
 
 
@@ -84,7 +83,7 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
         raise UnknownOutputError(msg)
     if wanted is None:
         return tuple(outputs)
-    names = listed_names("outputs", wanted)
+    names = _names("outputs", wanted)
     if not names:
         msg = "outputs is empty. Name at least one, or leave it out for all."
         raise RequestError(msg)
@@ -96,7 +95,7 @@ def judge_outputs(outputs: Mapping[str, str], wanted: Iterable[str] | None) -> t
     return names
 
 
-def listed_names(what: str, given: Iterable[str]) -> tuple[str, ...]:
+def _names(what: str, given: Iterable[str]) -> tuple[str, ...]:
     """Return a list of names, each once; a string is none. Raises RequestError."""
     names = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     if isinstance(given, str) or not isinstance(given, Iterable) or not all(isinstance(name, str) for name in names):
@@ -114,7 +113,7 @@ def judge_wrt(inputs: Mapping[str, Array | ArraySpec], wrt: Iterable[str] | None
     """
     if wrt is None:
         return tuple(name for name, given in inputs.items() if is_differentiable(given.dtype))
-    names = listed_names("wrt", wrt)
+    names = _names("wrt", wrt)
     for name in names:
         if name not in inputs:
             msg = f"Gradients are taken of inputs, and {quoted(name)} is none.{did_you_mean(name, inputs)}"

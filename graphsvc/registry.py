@@ -4,6 +4,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from graphsvc.errors import GateVersionError, PluginError, UnknownGateError, UnregisteredGateError, did_you_mean, quoted
 from graphsvc.gate import Gate
@@ -141,9 +142,7 @@ class Registry:
             except PluginError as error:
                 reports[namespace] = report.refused(PluginState.FAILED, str(error))
             else:
-                reports[namespace] = PluginReport(
-                    report.namespace, report.distribution, report.version, report.target, PluginState.LOADED, "", gates
-                )
+                reports[namespace] = replace(report, state=PluginState.LOADED, cause="", gates=gates)
         return reports
 
 

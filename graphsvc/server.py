@@ -36,23 +36,27 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
 
     Returns:
         A registry of the plugins that can be used, and what became of each allowed one.
+
+    Raises:
+        PluginError: An allowed one is not installed, or under `plugin_strict` one cannot be used.
     """
     found = find_plugins()
+    for namespace in settings.plugins or ():
+        if namespace not in found:
+            msg = f"The plugin {namespace!r} is allowed, but not installed. Install it, or take it off the list."
+            raise PluginError(msg, plugin=namespace)
     allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
     reports = probe_plugins(allowed, settings.plugin_seconds)
     # A refused plugin is not in the registry, so its names are unknown here and no call ever imports anything.
     registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
     reports |= registry.load_all()
-    for namespace in settings.plugins or ():
-        if namespace not in found:
-            msg = f"The plugin {namespace!r} is allowed, but not installed. Install it, or take it off the list."
-            raise PluginError(msg, plugin=namespace)
     for report in reports.values():
-        if report.state is not PluginState.LOADED and settings.plugin_strict:
-            msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
+        if report.state is PluginState.LOADED:
+            continue
+        msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
+        if settings.plugin_strict:
             raise PluginError(msg, plugin=report.namespace)
-        if report.state is not PluginState.LOADED:
-            _LOG.warning("plugin %s is %s: %s", report.namespace, report.state.value, report.cause)
+        _LOG.warning("%s", msg)
     return registry, reports
 
 

@@ -91,11 +91,6 @@ class Signature:
         """Tell whether the gate can be given `count` operands."""
         return count >= len(self.operands) if self.variadic else count == len(self.operands)
 
-    @property
-    def all_rules(self) -> tuple[BackwardRule, ...]:
-        """Every backward rule there is."""
-        return (self.rule,) if self.rule else tuple(self.rules.values())
-
     def rule_for(self, index: int) -> BackwardRule | None:
         """Return the rule that gives the gradient of the named operand `index`; None if it is not differentiable."""
         if index in self.integers:

@@ -17,9 +17,12 @@ class InputGradients(dict[str, Array]):
         disconnected: Names of the inputs that no path leads from to an output with a gradient; theirs are zeros.
     """
 
+    disconnected: tuple[str, ...] = ()
+
     def __init__(self, gradients: Mapping[str, Array], disconnected: Iterable[str] = ()) -> None:
         super().__init__(gradients)
-        self.disconnected = tuple(disconnected)
+        if disconnected:
+            self.disconnected = tuple(disconnected)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return InputGradients, (dict(self), self.disconnected)

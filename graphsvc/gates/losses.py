@@ -57,7 +57,7 @@ class MeanSquaredError(_Loss):
     def forward(self, x: Array, target: Array) -> tuple[Array, Array]:
         difference = np.subtract(widened(x), widened(target))
         dtype = np.result_type(x.dtype, target.dtype)
-        return narrowed(self._reduced(np.asarray(difference * difference)), dtype), difference
+        return narrowed(self._reduced(difference * difference), dtype), difference
 
     def backward_x(self, dz: Array, difference: Array) -> Array:
         return self._shared(dz, difference.shape) * (2 * difference)

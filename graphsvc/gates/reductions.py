@@ -121,7 +121,7 @@ class Max(_Extreme):
     name: ClassVar[str] = "max"
 
     def forward(self, x: Array) -> Array:
-        return np.asarray(np.max(x, axis=self.axis, keepdims=self.keepdims))
+        return np.max(x, axis=self.axis, keepdims=self.keepdims)
 
 
 class Min(_Extreme):
@@ -130,7 +130,7 @@ class Min(_Extreme):
     name: ClassVar[str] = "min"
 
     def forward(self, x: Array) -> Array:
-        return np.asarray(np.min(x, axis=self.axis, keepdims=self.keepdims))
+        return np.min(x, axis=self.axis, keepdims=self.keepdims)
 
 
 @hookimpl

@@ -1,0 +1,322 @@
+"""Programs: a question to a graph, lowered and scheduled, run as straight-line code or as a loop.
+
+The first run is a proof: each recording is compared, bit for bit, with the gate that it was taken from. From the second
+run on a short program is a Python function made for it, with one local variable for each value; its source holds
+nothing but our own numbers. Long ones stay a loop, because compiling takes 18 microseconds a line.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from graphsvc.arrays import Array, owned, read_only
+from graphsvc.blocks import BlockedKernel
+from graphsvc.fusion import Kernel, schedule
+from graphsvc.gate import Elementwise
+from graphsvc.inference import BoundNode
+from graphsvc.lowering import GateCall, Lowered, Operation, Trace
+from graphsvc.recording import Kind
+
+__all__ = ["GuardError", "Program", "UntrueRecordingError"]
+
+_STRAIGHT: Final = 256
+"""Calls up to which a program becomes straight-line code."""
+
+_COMPARED: Final = 1 << 16
+"""Elements up to which a value is kept for the proof."""
+
+_LARGE: Final = 1 << 12
+"""Elements from which on a value is dropped as soon as nobody needs it."""
+
+_OPERATORS: Final[Mapping[Any, str]] = {
+    np.add: "{} + {}",
+    np.subtract: "{} - {}",
+    np.multiply: "{} * {}",
+    np.divide: "{} / {}",
+    np.negative: "-{}",
+    np.greater: "{} > {}",
+    np.less: "{} < {}",
+    np.greater_equal: "{} >= {}",
+    np.less_equal: "{} <= {}",
+}
+"""Operators that give NumPy's scalars the bits of the ufunc, in a tenth of the time."""
+
+
+class GuardError(RuntimeError):
+    """A value was not what a recording took for granted; the gates themselves must run."""
+
+
+class UntrueRecordingError(Exception):
+    """A gate gave something else than its recording."""
+
+    def __init__(self, node: BoundNode, method: str) -> None:
+        super().__init__(f"{method} gives something else than its recording")
+        self.node = node
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One call of a program; `operator` stands for it where single numbers are computed."""
+
+    function: Callable[..., Any]
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+    interruptible: bool = False
+    operator: str | None = None
+
+
+class Program:
+    """What answers a question, again and again. Safe for many threads."""
+
+    def __init__(self, lowered: Lowered) -> None:
+        self.lowered = lowered
+        self.parts = schedule(lowered)
+        self.kernels = {id(part): BlockedKernel(part, lowered) for part in self.parts if isinstance(part, Kernel)}
+        self._given = (*lowered.inputs.values(), *lowered.output_gradients.values())
+        self._lines = [self._line(part) for part in self.parts]
+        self._results = (*lowered.outputs.values(), *(v for v in lowered.gradients.values() if v is not None))
+        self._straight: Callable[..., list[Any]] | None = None
+        self._copied = self._to_copy()
+        self._frees = self._dropped()
+        self.proven = False
+        self.pure = not any(isinstance(part, GateCall) for part in self.parts)
+
+    def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> list[Array]:
+        """Run.
+
+        Args:
+            given: The inputs, then the gradients that arrive at outputs; single numbers as NumPy scalars.
+            between: Called before every gate call and every block; what it raises stops the run.
+
+        Returns:
+            The outputs, then the gradients of inputs, as arrays of their own.
+
+        Raises:
+            GuardError: The gates themselves must run.
+            UntrueRecordingError: In the first run: a gate's recording is not what the gate computes.
+            GateError: A gate failed.
+        """
+        if not self.proven:
+            return self._prove(given, between)
+        if len(self._lines) > _STRAIGHT:
+            return self._finished(self._loop(given, between, self._frees))
+        straight = self._straight
+        if straight is None:
+            straight = self._straight = self._compiled()
+        return straight(between, *given)
+
+    # Lines
+
+    def _line(self, part: Operation | GateCall | Kernel) -> _Line:
+        if isinstance(part, Kernel):
+            kernel = self.kernels[id(part)]
+            return _Line(kernel, kernel.operands, kernel.results, interruptible=True)
+        if isinstance(part, GateCall):
+            call = functools.partial(_call_gate, part.call)
+            return _Line(call, part.operands, part.results, interruptible=True)
+        keywords = dict(part.keywords)
+        function: Callable[..., Any] = part.function
+        operator = None
+        if part.kind is Kind.REDUCE:
+            function = functools.partial(function.reduce, **keywords, keepdims=keywords["axis"] is not None)  # type: ignore[attr-defined]
+        elif keywords:
+            function = functools.partial(function, **keywords)
+        elif self._is_number(part.result) and all(map(self._is_number, part.operands)):
+            operator = _OPERATORS.get(function)
+            if function is np.where and self._specs_alike(part):
+                operator = "{1} if {0} else {2}"
+        return _Line(function, part.operands, part.results, operator=operator)
+
+    def _is_number(self, value: int) -> bool:
+        spec = self.lowered.specs[value]
+        return spec is not None and spec.shape == () and (spec.dtype.kind == "b" or spec.dtype.name in _NUMBERS)
+
+    def _specs_alike(self, part: Operation) -> bool:
+        return all(self.lowered.specs[operand] == self.lowered.specs[part.result] for operand in part.operands[1:])
+
+    def _to_copy(self) -> set[int]:
+        """Return the results that another holds as well: a caller, a gate, or a second result."""
+        fresh: set[int] = set()
+        for part in self.parts:
+            if isinstance(part, Kernel):
+                kernel = self.kernels[id(part)]
+                fresh.update(value for value in kernel.results if kernel.owns(value))
+            elif isinstance(part, Operation) and (part.kind in (Kind.MAP, Kind.REDUCE) or part.function is np.matmul):
+                fresh.add(part.result)
+        for part in self.parts:
+            if isinstance(part, GateCall):
+                fresh.difference_update(part.operands)
+        return {value for value in self._results if value not in fresh}
+
+    def _dropped(self) -> list[tuple[int, ...]]:
+        """Return for each line the large values that nobody needs after it."""
+        alive = {*self._results, *(value for value, _ in self.lowered.guards)}
+        frees = []
+        for line in reversed(self._lines):
+            frees.append(tuple({v for v in (*line.operands, *line.results) if v not in alive and self._is_large(v)}))
+            alive.update(line.operands)
+        return frees[::-1]
+
+    def _is_large(self, value: int) -> bool:
+        spec = self.lowered.specs[value]
+        return value not in self.lowered.constants and (spec is None or spec.size >= _LARGE)
+
+    # The loop
+
+    def _loop(
+        self, given: Sequence[Any], between: Callable[[], None] | None, frees: Sequence[tuple[int, ...]]
+    ) -> dict[int, Any]:
+        values: dict[int, Any] = dict(self.lowered.constants)
+        values.update(zip(self._given, given, strict=True))
+        for line, dropped in zip(self._lines, frees, strict=True):
+            operands = [values[operand] for operand in line.operands]
+            if line.interruptible:
+                made = line.function(between, *operands)
+                values.update(zip(line.results, made, strict=True))
+            else:
+                values[line.results[0]] = line.function(*operands)
+            for value in dropped:
+                del values[value]
+        for value, expected in self.lowered.guards:
+            if bool(values[value]) is not expected:
+                raise GuardError
+        return values
+
+    def _finished(self, values: Mapping[int, Any]) -> list[Array]:
+        seen: set[int] = set()
+        results = []
+        for value in self._results:
+            mine = value not in self._copied and value not in seen
+            results.append(_contiguous(values[value]) if mine else owned(values[value]))
+            seen.add(value)
+        return results
+
+    # Straight-line code
+
+    def _compiled(self) -> Callable[..., list[Any]]:
+        """Make the function of this program."""
+        scope: dict[str, Any] = {"own": owned, "array": np.array, "contiguous": _contiguous, "GuardError": GuardError}
+        for value, constant in self.lowered.constants.items():
+            scope[f"v{value}"] = constant[()] if isinstance(constant, np.ndarray) and constant.ndim == 0 else constant
+        lines = []
+        for i, (line, frees) in enumerate(zip(self._lines, self._frees, strict=True)):
+            operands = [f"v{operand}" for operand in line.operands]
+            results = ", ".join(f"v{result}" for result in line.results)
+            if line.operator:
+                lines.append(f"{results} = {line.operator.format(*operands)}")
+                continue
+            scope[f"f{i}"] = line.function
+            if line.interruptible:
+                lines.append(f"[{results}] = f{i}({', '.join(['between', *operands])})")
+            else:
+                lines.append(f"{results} = f{i}({', '.join(operands)})")
+            if frees:
+                lines.append("del " + ", ".join(f"v{value}" for value in frees))
+        for value, expected in self.lowered.guards:
+            lines.append(f"if {'not ' if expected else ''}v{value}: raise GuardError")
+        lines.append(f"return [{', '.join(self._result_terms())}]")
+        arguments = ", ".join(["between", *(f"v{value}" for value in self._given)])
+        body = "\n    ".join(lines)
+        exec(f"def program({arguments}):\n    {body}", scope)  # noqa: S102 - only names that are made here
+        made: Callable[..., list[Any]] = scope["program"]
+        return made
+
+    def _result_terms(self) -> list[str]:
+        terms, seen = [], set()
+        for value in self._results:
+            mine = value not in self._copied and value not in seen
+            number = self.lowered.spec(value).shape == ()
+            terms.append(f"{'array' if number else 'contiguous' if mine else 'own'}(v{value})")
+            seen.add(value)
+        return terms
+
+    # The proof
+
+    def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> list[Array]:
+        """Run once, and compare recordings with their gates: in kernels on the first block, elsewhere on small values."""
+        lowered = self.lowered
+        small = [tuple(v for v in frees if not self._is_small(v)) for frees in self._frees]
+        pending = {id(trace): trace for trace in lowered.traces}
+        values: dict[int, Any] = dict(lowered.constants)
+        values.update(zip(self._given, given, strict=True))
+        for line, dropped in zip(self._lines, small, strict=True):
+            operands = [values[operand] for operand in line.operands]
+            if isinstance(line.function, BlockedKernel):
+                block = line.function.first_block(operands)
+                for key, trace in list(pending.items()):
+                    if isinstance(trace.node.gate, Elementwise) and self._holds(trace, block):
+                        del pending[key]
+            if line.interruptible:
+                values.update(zip(line.results, line.function(between, *operands), strict=True))
+            else:
+                values[line.results[0]] = line.function(*operands)
+            for value in dropped:
+                del values[value]
+        for value, expected in lowered.guards:
+            if bool(values[value]) is not expected:
+                raise GuardError
+        results = self._finished(values)
+        for trace in pending.values():
+            self._holds(trace, values)
+        self.proven = True
+        return results
+
+    def _is_small(self, value: int) -> bool:
+        spec = self.lowered.specs[value]
+        return spec is not None and spec.size <= _COMPARED
+
+    def _holds(self, trace: Trace, values: Mapping[int, Any]) -> bool:
+        """Compare a recording with its gate where their values are at hand; tell whether they were.
+
+        Raises:
+            UntrueRecordingError: They differ.
+        """
+        sources = self.lowered.sources
+        operands = [values.get(v, values.get(sources.get(v, v))) for v in trace.operands]
+        if any(operand is None or np.size(operand) > _COMPARED for operand in operands):
+            return False
+        found = [None if v is None else values.get(v) for v in trace.results]
+        if all(value is None for value in found):
+            return False
+        try:
+            returned = trace.call([read_only(operand) for operand in operands])
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            raise UntrueRecordingError(trace.node, trace.method) from error
+        expected = returned if isinstance(returned, tuple | list) else (returned,)
+        for mine, theirs in zip(found, expected, strict=True):
+            if mine is not None and not _same_bits(mine, theirs):
+                raise UntrueRecordingError(trace.node, trace.method)
+        return True
+
+
+_NUMBERS: Final = frozenset({"float32", "float64"})
+
+
+def _call_gate(call: Callable[..., Any], between: Callable[[], None] | None, *operands: Any) -> Any:
+    """Call a gate as it is; its operands belong to others."""
+    if between:
+        between()
+    return call(*map(read_only, operands))
+
+
+def _contiguous(value: Any) -> Array:
+    """Return a result of our own as an array in C order."""
+    return value if isinstance(value, np.ndarray) and value.flags.c_contiguous else owned(value)
+
+
+def _same_bits(mine: Any, theirs: Any) -> bool:
+    """Tell whether two values are equal, NaN to NaN and zeros with their signs."""
+    if mine.dtype != theirs.dtype:
+        return False
+    try:
+        first, second = np.broadcast_arrays(mine, theirs)
+    except ValueError:
+        return False
+    if not np.array_equal(first, second, equal_nan=first.dtype.kind in "fc"):
+        return False
+    return first.dtype.kind != "f" or bool(np.all((np.signbit(first) == np.signbit(second)) | np.isnan(first)))

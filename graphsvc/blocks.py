@@ -178,7 +178,9 @@ class BlockedKernel:
                     register = self._registers[held[value]]
                     free.setdefault((register.form, register.dtype), []).append(held.pop(value))
             if member.part:
-                parts.append(self._part(code, member, operands[0]))
+                # At once, for the register may be used again.
+                parts.append(f"p{len(parts)}")
+                code.lines.append(f"{parts[-1]} = {self._part(code, member, operands[0])}")
                 continue
             root = self._roots[operation.result]
             if root != operation.result:

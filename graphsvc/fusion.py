@@ -274,7 +274,7 @@ class _Schedule:
         for kernel in self.kernels:
             wanted.update(kernel.inputs)
         for kernel in self.kernels:
-            kernel.outputs = [m.operation.result for m in kernel.members if m.operation.result in wanted]
+            kernel.outputs = [m.operation.result for m in kernel.members if not m.part and m.operation.result in wanted]
             kernel.inputs = [value for value in kernel.inputs if self.home.get(value) is not kernel]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphsvc.arrays import Array, owned, read_only
 from graphsvc.blocks import BlockedKernel
+from graphsvc.errors import GraphsvcError
 from graphsvc.fusion import Kernel, schedule
 from graphsvc.gate import Elementwise
 from graphsvc.inference import BoundNode
@@ -99,14 +100,22 @@ class Program:
             UntrueRecordingError: In the first run: a gate's recording is not what the gate computes.
             GateError: A gate failed.
         """
+        try:
+            return (self._straight or self._slower)(between, *given)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            if isinstance(error, GraphsvcError):
+                raise
+            # NumPy refuses data that the gate itself has words for.
+            raise GuardError from error
+
+    def _slower(self, between: Callable[[], None] | None, *given: Any) -> list[Array]:
+        """Run the first time, and prepare for the next times."""
         if not self.proven:
             return self._prove(given, between)
         if len(self._lines) > _STRAIGHT:
             return self._finished(self._loop(given, between, self._frees))
-        straight = self._straight
-        if straight is None:
-            straight = self._straight = self._compiled()
-        return straight(between, *given)
+        self._straight = self._compiled()
+        return self._straight(between, *given)
 
     # Lines
 

@@ -58,9 +58,8 @@ class RunnableGraph:
         between: Callable[[], None] | None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """See `ComputationalGraph.value_and_grad`."""
-        kinds = _kinds(self._inputs, inputs) if output_gradients is None else None
-        question = (_listed(wrt), _listed(outputs), kinds)
-        known = self._known.find(question) if kinds is not None else None
+        question = _question(self._inputs, inputs, wrt, outputs) if output_gradients is None else None
+        known = self._known.find(question) if question else None
         if known is not None and between is None:
             try:
                 return known.quick(inputs)
@@ -80,7 +79,7 @@ class RunnableGraph:
         if arriving is not None:
             ones = output_gradients is None
             answer = self._answer(plan, specs, wrt_names, differentiated, ones=ones)
-            if answer and kinds is not None:
+            if answer and question:
                 self._known.set(question, answer)
             while answer:
                 try:
@@ -314,22 +313,28 @@ class _Quiet(threading.local):
 _quiet = _Quiet()
 
 
-def _kinds(entries: Mapping[str, InputEntry], inputs: object) -> tuple[object, ...] | None:
-    """Return what inputs are, as far as a program depends on it; None if they must be judged."""
+def _question(
+    entries: Mapping[str, InputEntry], inputs: object, wrt: object, outputs: object
+) -> tuple[Hashable, ...] | None:
+    """Return all of a question that its program depends on; None if that takes judging."""
     if type(inputs) is not dict or len(inputs) != len(entries):
         return None
-    kinds: list[object] = []
+    question: list[Hashable] = []
+    for names in (wrt, outputs):
+        if names is None:
+            question.append(None)
+        elif type(names) in (list, tuple) and all(type(name) is str for name in names):  # type: ignore[attr-defined]
+            question.append(tuple(names))  # type: ignore[arg-type]
+        else:
+            return None
     for name, entry in entries.items():
         value = inputs.get(name)
         kind = type(value)
         if kind is float and entry.dtype in (None, "float64"):
-            kinds.append(kind)
+            question.append(kind)
         elif kind is np.ndarray and value.dtype.isnative:
-            kinds.append((value.shape, value.dtype))
+            question.append(value.shape)
+            question.append(value.dtype)
         else:
             return None
-    return tuple(kinds)
-
-
-def _listed(names: object) -> object:
-    return tuple(names) if type(names) is list else names
+    return tuple(question)

@@ -1,0 +1,188 @@
+"""Plans against the two loops: `value_and_grad` runs the plan, `forward` and `backward` run the loops."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import graphsvc
+from graphsvc import ComputationalGraph, errors
+from graphsvc.arrays import Array, ArraySpec, spec_of
+from graphsvc.gate import Gate
+from tests.every_gate import every_example
+
+SHAPES = [(), (1,), (5,), (4, 1), (4, 5), (3, 4, 5), (3, 1, 1), (6, 7)]
+EXAMPLES = every_example()
+LARGE_SHAPES = [(), (1500,), (40, 1), (40, 50), (50,), (3, 40, 50), (3, 1, 1)]
+
+
+@dataclass
+class RandomGraph:
+    """A graph, inputs for it, and gradients that arrive at its outputs."""
+
+    graph: ComputationalGraph
+    inputs: dict[str, Array]
+    output_gradients: dict[str, Array]
+    gates: list[str]
+
+
+@st.composite
+def random_graphs(draw: st.DrawFn, shapes: list[tuple[int, ...]], most: int = 12) -> RandomGraph:
+    """Draw a DAG over all gates, with broadcasting, fan-out and several outputs."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dtypes = draw(st.sampled_from([["float64"], ["float32"], ["float64", "float32", "float16"]]))
+    graph, inputs = ComputationalGraph(), {}
+    values: list[tuple[Any, ArraySpec]] = []
+    for i in range(draw(st.integers(1, 3))):
+        array = np.asarray(random.normal(size=draw(st.sampled_from(shapes)))).astype(draw(st.sampled_from(dtypes)))
+        inputs[f"x{i}"] = array
+        values.append((graph.input(f"x{i}"), spec_of(array)))
+    gates = []
+    for _ in range(draw(st.integers(1, most))):
+        gate = draw(st.sampled_from(EXAMPLES)).example.gate
+        signature = gate.signature
+        count = len(signature.operands) + (draw(st.integers(0, 2)) if signature.variadic else 0)
+        chosen = [values[draw(st.integers(0, len(values) - 1))] for _ in range(count)]
+        found = _inferred(gate, [spec for _, spec in chosen])
+        if found is None:
+            continue
+        node = graph.add(gate, *(node for node, _ in chosen))
+        names = [node, *(node.output(name) for name in signature.outputs[1:])]
+        values += [(name, spec) for name, spec in zip(names, found, strict=True) if spec.size <= 1 << 16]
+        gates.append(gate.name)
+    output_gradients = {}
+    for i in range(draw(st.integers(1, 3))):
+        node, spec = values[-1 - i] if i < len(values) else values[0]
+        graph.output(f"out{i}", node)
+        if spec.dtype.kind == "f":
+            output_gradients[f"out{i}"] = np.asarray(random.normal(size=spec.shape)).astype(spec.dtype)
+    return RandomGraph(graph, inputs, output_gradients, gates)
+
+
+def _inferred(gate: Gate, specs: list[ArraySpec]) -> tuple[ArraySpec, ...] | None:
+    try:
+        found = gate.infer(*specs)  # type: ignore[attr-defined]
+    except (errors.GraphsvcError, TypeError):
+        return None
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _by_loops(
+    case: RandomGraph, inputs: dict[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]] | type[BaseException]:
+    try:
+        evaluation = case.graph.forward(inputs)
+        return evaluation.outputs, case.graph.backward(evaluation, case.output_gradients)
+    except errors.GraphsvcError as error:
+        return type(error)
+
+
+def _by_plan(case: RandomGraph) -> tuple[dict[str, Array], dict[str, Array]] | type[BaseException]:
+    try:
+        return case.graph.value_and_grad(case.inputs, output_gradients=case.output_gradients)
+    except errors.GraphsvcError as error:
+        return type(error)
+
+
+def assert_agree(case: RandomGraph) -> None:
+    """Compare plan and loops: bit for bit, and where sums are involved up to what a last bit of the inputs changes."""
+    expected = _by_loops(case, case.inputs)
+    for _ in range(3):  # the proof, the first run of the code, and one more
+        found = _by_plan(case)
+        if isinstance(expected, type):
+            assert found is expected
+            return
+        assert not isinstance(found, type), found
+        for mine, theirs, nudged in zip(found, expected, _nudged(case, expected), strict=True):
+            assert mine.keys() == theirs.keys()
+            for name, array in theirs.items():
+                assert mine[name].dtype == array.dtype
+                assert mine[name].shape == array.shape
+                if not _equal(mine[name], array):
+                    assert set(case.gates) & SUMMING or array.size, case.gates
+                    _assert_within(mine[name], array, nudged[name])
+
+
+SUMMING = {"sum", "mean", "sum_square", "softmax", "log_softmax", "softmax_cross_entropy"}
+
+
+def _equal(mine: Array, theirs: Array) -> bool:
+    same = np.array_equal(mine, theirs, equal_nan=mine.dtype.kind in "fc")
+    return same and (mine.dtype.kind != "f" or bool(np.all((np.signbit(mine) == np.signbit(theirs)) | np.isnan(mine))))
+
+
+def _nudged(case: RandomGraph, expected: Any) -> Any:
+    """Return for each result how far it moves when the inputs move by a few last bits."""
+    moved = tuple({name: np.zeros(array.shape) for name, array in part.items()} for part in expected)
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        inputs = {
+            name: (array * (1 + 8 * np.finfo(array.dtype).eps * random.choice([-1, 1], array.shape))).astype(array.dtype)
+            for name, array in case.inputs.items()
+        }
+        other = _by_loops(case, inputs)
+        if isinstance(other, type):
+            return tuple({name: np.full(array.shape, np.inf) for name, array in part.items()} for part in expected)
+        for far, one, two in zip(moved, expected, other, strict=True):
+            for name in far:
+                with np.errstate(all="ignore"):
+                    gap = np.abs(np.subtract(one[name], two[name], dtype=np.float64))
+                far[name] = np.maximum(far[name], np.where(np.isnan(gap), np.inf, gap))
+    return moved
+
+
+def _assert_within(mine: Array, theirs: Array, moved: Array) -> None:
+    with np.errstate(all="ignore"):
+        gap = np.abs(np.subtract(mine, theirs, dtype=np.float64))
+        scale = np.max(np.abs(theirs.astype(np.float64)), initial=0, where=np.isfinite(theirs))
+        bound = 16 * np.max(moved, initial=0) + 64 * np.finfo(theirs.dtype).eps * scale
+    both = np.isnan(mine) & np.isnan(theirs) | (mine == theirs)
+    assert np.all(both | (gap <= bound)), (mine, theirs, bound)
+
+
+MANY = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+)
+
+
+@given(random_graphs(SHAPES))
+@MANY
+def test_the_plan_agrees_with_the_loops_on_random_graphs(case):
+    """Small arrays, all gates: what is computed without blocks."""
+    assert_agree(case)
+
+
+@given(random_graphs(LARGE_SHAPES))
+@MANY
+def test_kernels_agree_with_the_loops_on_random_graphs(case):
+    """Arrays large enough for kernels, all gates."""
+    assert_agree(case)
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    """Cut every array into many blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("graphsvc.fusion._LEAST", 2)
+        patch.setattr("graphsvc.blocks._BLOCK_ELEMENTS", (4, 8))
+        patch.setattr("graphsvc.blocks._SHARED_WORK", 1)
+        yield
+
+
+@pytest.mark.usefixtures("small_blocks")
+class TestBlocks:
+    """The same with arrays cut into many small blocks, that threads share."""
+
+    @given(random_graphs(SHAPES))
+    @MANY
+    def test_blocks_agree_with_the_loops_on_random_graphs(self, case):
+        """All gates, with every array cut into many blocks."""
+        assert_agree(case)

@@ -154,15 +154,16 @@ def _gradients(
     if plan.blocked:
         raise plan.blocked.again()
     gradients: dict[str, Array] = {}
-    for name, gradient in output_gradients.items():
-        source = plan.outputs[name]
-        gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
+    # The sums at outputs and the casts at inputs may overflow as any gate may.
     with np.errstate(all="ignore"):
+        for name, gradient in output_gradients.items():
+            source = plan.outputs[name]
+            gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
         backprop.backward(plan.steps, records, gradients, between)
-    disconnected = [name for name in wrt if name not in gradients]
-    for name in disconnected:
-        gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
-    mine = {name: owned(gradients[name].astype(inputs[name].dtype, copy=False)) for name in wrt}
+        disconnected = [name for name in wrt if name not in gradients]
+        for name in disconnected:
+            gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
+        mine = {name: owned(gradients[name].astype(inputs[name].dtype, copy=False)) for name in wrt}
     return InputGradients(mine, disconnected)
 
 

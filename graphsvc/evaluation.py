@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.calls import Record
+
+if TYPE_CHECKING:
+    from graphsvc.diagnosis import Diagnosis
+    from graphsvc.profile import Profile
 
 __all__ = ["Evaluation", "InputGradients"]
 
@@ -15,14 +19,24 @@ class InputGradients(dict[str, Array]):
 
     Attributes:
         disconnected: Names of the inputs that no path leads from to an output with a gradient; theirs are zeros.
+        diagnosis: Where the run first made a NaN or an infinity; None if it made none, or was not asked to look.
+        profile: What each gate took; None if it was not measured.
     """
 
-    def __init__(self, gradients: Mapping[str, Array], disconnected: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        gradients: Mapping[str, Array],
+        disconnected: Iterable[str] = (),
+        diagnosis: "Diagnosis | None" = None,
+        profile: "Profile | None" = None,
+    ) -> None:
         super().__init__(gradients)
         self.disconnected = tuple(disconnected)
+        self.diagnosis = diagnosis
+        self.profile = profile
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InputGradients, (dict(self), self.disconnected)
+        return InputGradients, (dict(self), self.disconnected, self.diagnosis, self.profile)
 
 
 @dataclass(frozen=True, eq=False)

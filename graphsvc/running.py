@@ -8,10 +8,12 @@ import numpy as np
 
 from graphsvc import backprop
 from graphsvc.arrays import Array, ArraySpec, Literal, owned, read_only, spec_of
-from graphsvc.calls import Record
+from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
 from graphsvc.evaluation import Evaluation, InputGradients
+from graphsvc.examiner import Examiner
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.plan import Plan, make_plan
+from graphsvc.profile import Profiler
 from graphsvc.question import judge_differentiated, judge_inputs, judge_output_gradients, judge_outputs, judge_wrt
 from graphsvc.structure import Structure
 
@@ -72,6 +74,55 @@ class RunnableGraph:
             arriving = judge_output_gradients(known, differentiated, output_gradients)
         gradients = _gradients(plan, wrt_names, specs, records, arriving, between)
         # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
+        return {name: owned(result) for name, result in results.items()}, gradients
+
+    def observed(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        between: Callable[[], None] | None,
+        *,
+        debug: bool,
+        profile: bool,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run as `value_and_grad` does, but always gate by gate through the two loops, and look on."""
+        arrays = judge_inputs(self._inputs, inputs)
+        names = judge_outputs(self._sources, outputs)
+        wrt_names = judge_wrt(arrays, wrt)
+        differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = self._plan(specs, names, wrt_names, differentiated)
+        known = self._output_specs(specs, names)
+        if known is not None:
+            judge_output_gradients(known, differentiated, output_gradients)
+        if plan.blocked:
+            raise plan.blocked.again()
+        calls: tuple[ForwardCall, BackwardCall] = call_forward, call_backward
+        if profile:
+            profiler = Profiler(*calls)
+            calls = profiler.forward, profiler.backward
+        if debug:
+            examiner = Examiner(*calls)
+            calls = examiner.forward, examiner.backward
+        values: dict[str, Array | Literal] = {**self._constants, **arrays}
+        if debug:
+            examiner.given_values(plan, arrays, values)
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values, between, calls[0])
+        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
+        values.clear()
+        known = {name: spec_of(array) for name, array in results.items()}
+        arriving = judge_output_gradients(known, differentiated, output_gradients)
+        if debug:
+            examiner.given_gradients(arriving)
+        gradients = _gradients(plan, wrt_names, specs, records, arriving, between, calls[1])
+        if debug:
+            examiner.final_gradients(gradients)
+            gradients.diagnosis = examiner.diagnosis()
+        if profile:
+            gradients.profile = profiler.profile()
         return {name: owned(result) for name, result in results.items()}, gradients
 
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
@@ -149,6 +200,7 @@ def _gradients(
     records: dict[str, Record],
     output_gradients: Mapping[str, Array],
     between: Callable[[], None] | None = None,
+    call: BackwardCall = call_backward,
 ) -> InputGradients:
     """Run the backward pass and gather the gradients of the inputs."""
     if plan.blocked:
@@ -159,7 +211,7 @@ def _gradients(
         for name, gradient in output_gradients.items():
             source = plan.outputs[name]
             gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
-        backprop.backward(plan.steps, records, gradients, between)
+        backprop.backward(plan.steps, records, gradients, between, call)
         disconnected = [name for name in wrt if name not in gradients]
         for name in disconnected:
             gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphsvc import aio
     from graphsvc.arrays import Array, ArraySpec
+    from graphsvc.builders import safe_where
     from graphsvc.client import Client, RemoteGraph, connect
+    from graphsvc.diagnosis import Diagnosis
     from graphsvc.errors import GateDataError, GraphsvcError
     from graphsvc.evaluation import Evaluation, InputGradients
     from graphsvc.gate import Elementwise, Example, Gate
     from graphsvc.graph import ComputationalGraph, load, parse
     from graphsvc.hookspecs import PluginContext, hookimpl
     from graphsvc.node import Node
+    from graphsvc.profile import Profile
     from graphsvc.summary import GraphSummary
 
 __version__ = "0.1.0"
@@ -22,6 +25,7 @@ _HOME = {
     "ArraySpec": "arrays",
     "Client": "client",
     "ComputationalGraph": "graph",
+    "Diagnosis": "diagnosis",
     "Elementwise": "gate",
     "Evaluation": "evaluation",
     "Example": "gate",
@@ -32,12 +36,14 @@ _HOME = {
     "InputGradients": "evaluation",
     "Node": "node",
     "PluginContext": "hookspecs",
+    "Profile": "profile",
     "RemoteGraph": "client",
     "aio": "",
     "connect": "client",
     "hookimpl": "hookspecs",
     "load": "graph",
     "parse": "graph",
+    "safe_where": "builders",
 }
 """Where each public name lives. They are imported when first used: all of them take 0.4 s, and `--help` none."""
 
@@ -46,6 +52,7 @@ __all__ = [
     "ArraySpec",
     "Client",
     "ComputationalGraph",
+    "Diagnosis",
     "Elementwise",
     "Evaluation",
     "Example",
@@ -56,6 +63,7 @@ __all__ = [
     "InputGradients",
     "Node",
     "PluginContext",
+    "Profile",
     "RemoteGraph",
     "__version__",
     "aio",
@@ -63,6 +71,7 @@ __all__ = [
     "hookimpl",
     "load",
     "parse",
+    "safe_where",
 ]
 
 

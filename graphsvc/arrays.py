@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -297,8 +297,8 @@ def reduce_sum(x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims:
     """
     wider = _WIDER.get(x.dtype)
     if wider is None or (x.dtype.itemsize > 2 and _is_trailing(x, axis)):
-        return np.sum(x, axis=axis, keepdims=keepdims)
-    return np.sum(x, axis=axis, keepdims=keepdims, dtype=wider).astype(x.dtype)
+        return cast(Array, np.sum(x, axis=axis, keepdims=keepdims))
+    return cast(Array, np.sum(x, axis=axis, keepdims=keepdims, dtype=wider).astype(x.dtype))
 
 
 def reduce_mean(x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Array:
@@ -314,7 +314,7 @@ def reduce_mean(x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims
     """
     count = prod(x.shape[a] for a in normalized_axes(axis, x.ndim))
     wider = _WIDER.get(x.dtype, None if x.dtype.kind == "c" else DTYPES["float64"])
-    mean = np.sum(x, axis=axis, keepdims=keepdims, dtype=wider) / count
+    mean: Array = np.sum(x, axis=axis, keepdims=keepdims, dtype=wider) / count
     return mean.astype(x.dtype) if x.dtype.kind == "f" else mean
 
 

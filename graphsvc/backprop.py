@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 
 from graphsvc.arrays import Array, Literal
-from graphsvc.calls import Record, call_backward, call_forward, freeze
+from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward, freeze
 from graphsvc.plan import Step
 
 __all__ = ["backward", "forward"]
 
 
 def forward(
-    steps: Sequence[Step], values: dict[str, Array | Literal], between: Callable[[], None] | None = None
+    steps: Sequence[Step],
+    values: dict[str, Array | Literal],
+    between: Callable[[], None] | None = None,
+    call: ForwardCall = call_forward,
 ) -> dict[str, Record]:
     """Run the gates in topological order.
 
@@ -26,6 +29,7 @@ def forward(
         steps: The gates, in topological order.
         values: Inputs and constants by name. The outputs of the gates are added; what nobody needs is dropped.
         between: Called before every gate; what it raises stops the run.
+        call: What calls a gate; an observer stands here.
 
     Returns:
         For each gate that the backward pass will visit, what it kept.
@@ -34,7 +38,7 @@ def forward(
     for step in steps:
         if between:
             between()
-        outputs, record = call_forward(step, [values[operand] for operand in step.node.operands])
+        outputs, record = call(step, [values[operand] for operand in step.node.operands])
         values.update(zip(step.node.results, outputs, strict=True))
         if record:
             records[step.node.name] = record
@@ -48,6 +52,7 @@ def backward(
     records: dict[str, Record],
     gradients: dict[str, Array],
     between: Callable[[], None] | None = None,
+    call: BackwardCall = call_backward,
 ) -> None:
     """Run the gates in the reversed order.
 
@@ -56,6 +61,7 @@ def backward(
         records: What `forward` kept; each record is dropped once it is used.
         gradients: The gradients arriving at outputs of the graph. In the end it holds those of the inputs.
         between: Called before every gate; what it raises stops the run.
+        call: What calls a gate; an observer stands here.
     """
     sums: set[str] = set()
     for step in reversed(steps):
@@ -70,7 +76,7 @@ def backward(
         ]
         if all(gradient is None for gradient in arriving):
             continue
-        for operand, gradient in call_backward(step, record, arriving):
+        for operand, gradient in call(step, record, arriving):
             _accumulate(gradients, sums, operand, gradient)
 
 

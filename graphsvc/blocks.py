@@ -168,11 +168,13 @@ class BlockedKernel:
             self._places[value] = f"x{i}"
         for i, value in enumerate(self._arrays):
             self._places[value] = f"o{i}"
-        parts = []
+        parts: list[str] = []
         for position, member in enumerate(self.kernel.members):
             operation = member.operation
             operands = [self._operand(code, value) for value in operation.operands]
-            dying = [v for v in dict.fromkeys(self._roots.get(v, -1) for v in operation.operands) if last.get(v) == position]
+            dying = [
+                v for v in dict.fromkeys(self._roots.get(v, -1) for v in operation.operands) if last.get(v) == position
+            ]
             for value in dying:
                 if value in held:
                     register = self._registers[held[value]]

@@ -1,8 +1,8 @@
 """Calling a gate: handing it what it asks for, and checking all that it gives back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from graphsvc.inference import BoundNode, described, infer_node, literal_array
 from graphsvc.plan import Step
 from graphsvc.signature import Parameter, Source
 
-__all__ = ["Record", "call_backward", "call_forward", "freeze"]
+__all__ = ["BackwardCall", "ForwardCall", "Record", "call_backward", "call_forward", "freeze"]
 
 
 @dataclass(slots=True)
@@ -33,6 +33,13 @@ class Record:
     output_shapes: tuple[tuple[int, ...], ...]
     output_dtypes: tuple[np.dtype[Any], ...]
     saved: tuple[object, ...]
+
+
+ForwardCall: TypeAlias = Callable[[Step, list[Array | Literal]], tuple[tuple[Array, ...], Record | None]]
+"""`call_forward`, or what stands in its place to observe a run."""
+
+BackwardCall: TypeAlias = Callable[[Step, Record, Sequence[Array | None]], Iterable[tuple[str, Array]]]
+"""`call_backward`, or what stands in its place to observe a run."""
 
 
 def _with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Array]:

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.calls import Record
+
+if TYPE_CHECKING:
+    from graphsvc.diagnosis import Diagnosis
+    from graphsvc.profile import Profile
 
 __all__ = ["Evaluation", "InputGradients"]
 
@@ -15,17 +19,32 @@ class InputGradients(dict[str, Array]):
 
     Attributes:
         disconnected: Names of the inputs that no path leads from to an output with a gradient; theirs are zeros.
+        diagnosis: Where the run first made a NaN or an infinity; None if it made none, or was not asked to look.
+        profile: What each gate took; None if it was not measured.
     """
 
+    # Most answers have none of these, and small graphs are answered in microseconds.
     disconnected: tuple[str, ...] = ()
+    diagnosis: "Diagnosis | None" = None
+    profile: "Profile | None" = None
 
-    def __init__(self, gradients: Mapping[str, Array], disconnected: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        gradients: Mapping[str, Array] | Iterable[tuple[str, Array]],
+        disconnected: Iterable[str] = (),
+        diagnosis: "Diagnosis | None" = None,
+        profile: "Profile | None" = None,
+    ) -> None:
         super().__init__(gradients)
         if disconnected:
             self.disconnected = tuple(disconnected)
+        if diagnosis:
+            self.diagnosis = diagnosis
+        if profile:
+            self.profile = profile
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InputGradients, (dict(self), self.disconnected)
+        return InputGradients, (dict(self), self.disconnected, self.diagnosis, self.profile)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from graphsvc.arrays import ArraySpec
 from graphsvc.lowering import GateCall, Lowered, Operation
 from graphsvc.recording import Kind
 
@@ -97,6 +96,10 @@ def schedule(lowered: Lowered) -> list[Part]:
     return _Schedule(lowered).parts()
 
 
+_Fit: TypeAlias = tuple[Member, dict[int, Form], tuple[int, int]]
+"""How a call fits a kernel: what it becomes, the forms of its operands, the fewest and the most axes that are rows."""
+
+
 class _Schedule:
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
@@ -167,7 +170,7 @@ class _Schedule:
 
     # What fits
 
-    def _fit(self, kernel: Kernel, operation: Operation) -> tuple[Member, dict[int, Form], tuple[int, int]] | None:
+    def _fit(self, kernel: Kernel, operation: Operation) -> _Fit | None:
         """Tell how an operation fits a kernel: its form, those of its operands, and how many axes may be rows."""
         if operation.kind is Kind.REDUCE:
             found = self._fit_reduction(kernel, operation)
@@ -186,9 +189,7 @@ class _Schedule:
     def _inside(self, kernel: Kernel, value: int) -> Form | None:
         return kernel.forms[value] if self.home.get(value) is kernel else None
 
-    def _fit_map(
-        self, kernel: Kernel, operation: Operation
-    ) -> tuple[Member, dict[int, Form], tuple[int, int]] | None:
+    def _fit_map(self, kernel: Kernel, operation: Operation) -> _Fit | None:
         shape = self.lowered.spec(operation.result).shape
         if shape == kernel.shape:
             return self._fit_full(kernel, operation)
@@ -208,9 +209,7 @@ class _Schedule:
                 forms[operand] = form  # type: ignore[assignment]
         return Member(operation, form), forms, (0, len(kernel.shape))  # type: ignore[arg-type]
 
-    def _fit_full(
-        self, kernel: Kernel, operation: Operation
-    ) -> tuple[Member, dict[int, Form], tuple[int, int]] | None:
+    def _fit_full(self, kernel: Kernel, operation: Operation) -> _Fit | None:
         least, most, forms = 0, len(kernel.shape), {}
         for operand in operation.operands:
             spec, inside = self.lowered.spec(operand), self._inside(kernel, operand)
@@ -230,16 +229,12 @@ class _Schedule:
             forms[operand] = form
         return Member(operation, Form.FULL), forms, (least, most)
 
-    def _fit_view(
-        self, kernel: Kernel, operation: Operation
-    ) -> tuple[Member, dict[int, Form], tuple[int, int]] | None:
+    def _fit_view(self, kernel: Kernel, operation: Operation) -> _Fit | None:
         (operand,) = operation.operands
         form = self._inside(kernel, operand)
         return None if form is None else (Member(operation, form), {operand: form}, (0, len(kernel.shape)))
 
-    def _fit_reduction(
-        self, kernel: Kernel, operation: Operation
-    ) -> tuple[Member, dict[int, Form], tuple[int, int]] | None:
+    def _fit_reduction(self, kernel: Kernel, operation: Operation) -> _Fit | None:
         (operand,) = operation.operands
         spec, ndim = self.lowered.spec(operand), len(kernel.shape)
         form = self._inside(kernel, operand)
@@ -250,15 +245,15 @@ class _Schedule:
         axes = dict(operation.keywords)["axis"]
         summed = {a for a, n in enumerate(spec.shape) if axes is None or a in axes or n == 1}
         everything = len(summed) == spec.ndim
-        forms = {operand: form}
+        forms: dict[int, Form] = {operand: form}
         if everything and (form is Form.ROW or spec.shape != kernel.shape or spec.size > _WHOLE_ROW):
             return Member(operation, Form.SCALAR, part=True), forms, (0, ndim)
         if form is Form.ROW or spec.shape != kernel.shape:
             return None
         leading = next((a for a in range(ndim) if a not in summed), ndim)
-        if summed <= {*range(leading), *(a for a, n in enumerate(spec.shape) if n == 1)} and leading:
-            if not everything:
-                return Member(operation, Form.COLUMN, part=True), forms, (0, leading)
+        across = summed <= {*range(leading), *(a for a, n in enumerate(spec.shape) if n == 1)}
+        if across and leading and not everything:
+            return Member(operation, Form.COLUMN, part=True), forms, (0, leading)
         trailing = next((a for a in reversed(range(ndim)) if a not in summed), -1) + 1
         within = summed <= {*range(trailing, ndim), *(a for a, n in enumerate(spec.shape) if n == 1)}
         if within and math.prod(spec.shape[trailing:]) <= _MOST_COLUMNS and axes is not None:

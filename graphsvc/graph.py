@@ -381,6 +381,9 @@ class ComputationalGraph:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         between: Callable[[], None] | None = None,
+        *,
+        debug: bool = False,
+        profile: bool = False,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph forward and backward.
 
@@ -390,7 +393,10 @@ class ComputationalGraph:
             output_gradients: The gradient that arrives at each output; an output that is not named contributes nothing.
                 None means 1, where one output of one element is wanted.
             outputs: Outputs that are wanted; None means all.
-            between: Called before every gate; what it raises stops the run.
+            between: Called before the run, and during it before whatever may take long; what it raises stops the run.
+            debug: Whether to find the gates where a NaN or an infinity first came up, and why: `gradients.diagnosis`.
+            profile: Whether to measure time and bytes of each gate: `gradients.profile`. To that end, as for `debug`,
+                the gates run one by one, and nothing is fused; so an ordinary run may well be faster than their sum.
 
         Returns:
             Outputs and input gradients by name, as arrays that may be written to.
@@ -398,7 +404,10 @@ class ComputationalGraph:
         Raises:
             GraphsvcError: The graph, the inputs, the question or a gate are wrong; see `graphsvc.errors`.
         """
-        return self._bind().value_and_grad(inputs, wrt, output_gradients, outputs, between)
+        runnable = self._bind()
+        if debug or profile:
+            return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
+        return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
 
     def _bind(self) -> RunnableGraph:
         runnable = self._runnable

@@ -94,9 +94,7 @@ class Lowered:
 
     def spec(self, value: int) -> ArraySpec:
         """Return shape and dtype of an array."""
-        spec = self.specs[value]
-        assert spec is not None
-        return spec
+        return cast(ArraySpec, self.specs[value])
 
 
 class Recordings:
@@ -113,7 +111,7 @@ class Recordings:
 
     def get(
         self,
-        key: tuple[Hashable, ...],
+        key: Hashable,
         gate: Gate,
         call: Callable[[list[Any]], object],
         operands: Sequence[ArraySpec],
@@ -143,8 +141,8 @@ def lower(
     differentiated: Iterable[str],
     *,
     ones: bool,
-) -> Lowered | None:
-    """Lower a plan.
+) -> Lowered:
+    """Lower a plan, of which all shapes are known.
 
     Args:
         plan: What to run.
@@ -155,11 +153,7 @@ def lower(
         differentiated: The wanted outputs at which a gradient arrives.
         ones: Whether these gradients are 1, and not given with each question.
 
-    Returns:
-        The list; None if a shape is not known before the run.
     """
-    if any(None in step.specs for step in plan.steps):
-        return None
     lowering = _Lowering(recordings, constants, inputs)
     for step in plan.steps:
         lowering.forward(step)
@@ -234,9 +228,7 @@ class _Lowering:
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = self._new(ArraySpec(cast("tuple[int, ...]", shape), made.dtype))
-            self.lowered.operations.append(
-                Operation(made.kind, made.function, operands, made.keywords, found, floor)
-            )
+            self.lowered.operations.append(Operation(made.kind, made.function, operands, made.keywords, found, floor))
             if made.function is np.broadcast_to:
                 self.lowered.sources[found] = self.lowered.sources.get(operands[0], operands[0])
         return found
@@ -367,12 +359,16 @@ class _Lowering:
         """Let the gradients arrive at the outputs."""
         for name in differentiated:
             source = plan.outputs[name]
-            spec = self.lowered.spec(self.values[source])
+            literal = self.literals.get(source)
+            spec = self.lowered.spec(self.values[source]) if literal is None else spec_of(np.asarray(literal))
             if ones:
                 value = self.widened(self.constant(spec.dtype.type(1)), spec.shape, -1)
             else:
                 value = self.lowered.output_gradients[name] = self._new(spec)
-            self.accumulate(source, value, -1)
+            if source in self.gradients:
+                add = Instruction(Kind.MAP, np.add, (), (), spec.dtype, None)
+                value = self.emit(add, (self.gradients[source], value), -1)
+            self.gradients[source] = value
 
     def accumulate(self, reference: str, gradient: int, floor: int) -> None:
         """Add a contribution to a gradient, as the loop does."""

@@ -90,7 +90,7 @@ class Program:
 
         Args:
             given: The inputs, then the gradients that arrive at outputs; single numbers as NumPy scalars.
-            between: Called before every gate call and every block; what it raises stops the run.
+            between: Called before the run and before every call that may take long; what it raises stops the run.
 
         Returns:
             The outputs, then the gradients of inputs, as arrays of their own.
@@ -102,7 +102,7 @@ class Program:
         """
         try:
             return (self._straight or self._slower)(between, *given)
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             if isinstance(error, GraphsvcError):
                 raise
             # NumPy refuses data that the gate itself has words for.
@@ -137,6 +137,8 @@ class Program:
             operator = _OPERATORS.get(function)
             if function is np.where and self._specs_alike(part):
                 operator = "{1} if {0} else {2}"
+        if part.kind is Kind.WHOLE or self._is_large(part.result):
+            return _Line(functools.partial(_call_alone, function), part.operands, part.results, interruptible=True)
         return _Line(function, part.operands, part.results, operator=operator)
 
     def _is_number(self, value: int) -> bool:
@@ -182,6 +184,8 @@ class Program:
         values.update(zip(self._given, given, strict=True))
         for line, dropped in zip(self._lines, frees, strict=True):
             operands = [values[operand] for operand in line.operands]
+            if between:
+                between()
             if line.interruptible:
                 made = line.function(between, *operands)
                 values.update(zip(line.results, made, strict=True))
@@ -228,7 +232,7 @@ class Program:
             lines.append(f"if {'not ' if expected else ''}v{value}: raise GuardError")
         lines.append(f"return [{', '.join(self._result_terms())}]")
         arguments = ", ".join(["between", *(f"v{value}" for value in self._given)])
-        body = "\n    ".join(lines)
+        body = "\n    ".join(["if between: between()", *lines])
         exec(f"def program({arguments}):\n    {body}", scope)  # noqa: S102 - only names that are made here
         made: Callable[..., list[Any]] = scope["program"]
         return made
@@ -245,7 +249,7 @@ class Program:
     # The proof
 
     def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> list[Array]:
-        """Run once, and compare recordings with their gates: in kernels on the first block, elsewhere on small values."""
+        """Run once, and compare recordings with gates: in kernels on the first block, elsewhere on small values."""
         lowered = self.lowered
         small = [tuple(v for v in frees if not self._is_small(v)) for frees in self._frees]
         pending = {id(trace): trace for trace in lowered.traces}
@@ -312,6 +316,13 @@ def _call_gate(call: Callable[..., Any], between: Callable[[], None] | None, *op
     if between:
         between()
     return call(*map(read_only, operands))
+
+
+def _call_alone(function: Callable[..., Any], between: Callable[[], None] | None, *operands: Any) -> tuple[Any]:
+    """Call a function of NumPy that may take long."""
+    if between:
+        between()
+    return (function(*operands),)
 
 
 def _contiguous(value: Any) -> Array:

@@ -10,7 +10,7 @@ taken to find nothing wrong, and a guard tells at every run whether that held.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -125,9 +125,9 @@ class _Tape:
             return value.index_
         if isinstance(value, np.ndarray) and is_known(value.dtype):
             return self.append(value.copy())
-        if isinstance(value, bool | int | float) or (isinstance(value, np.generic) and is_known(value.dtype)):
-            return self.append(value)
-        self.refuse(f"it calls NumPy on {type(value).__name__}")
+        if not isinstance(value, bool | int | float) and not (isinstance(value, np.generic) and is_known(value.dtype)):
+            self.refuse(f"it calls NumPy on {type(value).__name__}")
+        return self.append(value)
 
 
 class _Flags:
@@ -215,14 +215,14 @@ class Symbol(NDArrayOperatorsMixin):
         return int(np.prod(self.shape, dtype=object))
 
     @property
-    def T(self) -> "Symbol":  # noqa: N802 - NumPy's name
+    def T(self) -> "Symbol":
         return _transpose(self, self)
 
     def __getitem__(self, key: object) -> "Symbol":
         """Record `x[..., np.newaxis]` and the like, which move no element."""
         shape = self.shape
         try:
-            found = np.broadcast_to(np.empty(()), shape)[key]  # type: ignore[index]
+            found = np.broadcast_to(np.empty(()), shape)[cast(Any, key)]
         except (IndexError, TypeError, ValueError):
             self._no_value()
         if found.size != self.size or any(n < 0 for n in found.strides):
@@ -461,9 +461,7 @@ _FUNCTIONS: Final[Mapping[Callable[..., Any], Callable[..., Symbol]]] = {
 # Recording a call ----------------------------------------------------------------------------------------------------
 
 
-def record(
-    call: Callable[[list[Any]], object], operands: Sequence[tuple[np.dtype[Any], Shape]]
-) -> Recording | str:
+def record(call: Callable[[list[Any]], object], operands: Sequence[tuple[np.dtype[Any], Shape]]) -> Recording | str:
     """Record what a function of arrays computes.
 
     Args:
@@ -482,9 +480,7 @@ def record(
     return first
 
 
-def _recorded(
-    call: Callable[[list[Any]], object], operands: Sequence[tuple[np.dtype[Any], Shape]]
-) -> Recording | str:
+def _recorded(call: Callable[[list[Any]], object], operands: Sequence[tuple[np.dtype[Any], Shape]]) -> Recording | str:
     tape = _Tape()
     tape.count = len(operands)
     symbols = [Symbol(tape, index, dtype, shape) for index, (dtype, shape) in enumerate(operands)]

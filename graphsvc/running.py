@@ -1,20 +1,22 @@
-"""Running a graph: questions judged, plans made and kept, the two loops called, and results handed over."""
+"""Running a graph: questions judged, programs made and kept, or the two loops called, and results handed over."""
 
-import contextvars
-import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from graphsvc import backprop
+from graphsvc.answers import Answer, question_key
 from graphsvc.arrays import Array, ArraySpec, Literal, owned, read_only, spec_of
-from graphsvc.calls import Record
+from graphsvc.cache import Cache
+from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
 from graphsvc.evaluation import Evaluation, InputGradients
-from graphsvc.document import InputEntry
+from graphsvc.examiner import Examiner
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.lowering import Recordings, lower
 from graphsvc.plan import Plan, make_plan
+from graphsvc.profile import Profiler
 from graphsvc.program import GuardError, Program, UntrueRecordingError
 from graphsvc.question import judge_differentiated, judge_inputs, judge_output_gradients, judge_outputs, judge_wrt
 from graphsvc.structure import Structure
@@ -25,7 +27,23 @@ _CACHED_PLANS: Final = 64
 _CACHED_SPECS: Final = 16
 _CACHED_NODES: Final = 200_000
 
-_T = TypeVar("_T")
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question that was judged.
+
+    Attributes:
+        output_gradients: The gradients that arrive, as they were given.
+        arriving: These as arrays; None where the shapes of outputs are not known before the run.
+    """
+
+    inputs: dict[str, Array]
+    specs: dict[str, ArraySpec]
+    wrt: tuple[str, ...]
+    differentiated: tuple[str, ...]
+    plan: Plan
+    output_gradients: Mapping[str, object] | None
+    arriving: dict[str, Array] | None
 
 
 class RunnableGraph:
@@ -41,13 +59,14 @@ class RunnableGraph:
         self._inputs = dict(structure.inputs)
         self._constants = dict(structure.constants)
         self._sources = structure.sources()
+        self._recordings = Recordings()
         # Large graphs keep fewer plans, for each takes memory for every node.
         share = max(1, _CACHED_NODES // max(1, len(self.nodes)))
-        self._specs = _Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
-        self._plans = _Cache[Plan](min(_CACHED_PLANS, share))
-        self._answers = _Cache[_Answer](min(_CACHED_PLANS, share))
-        self._known = _Cache[_Answer](min(_CACHED_PLANS, share))
-        self._recordings = Recordings()
+        plans = min(_CACHED_PLANS, share)
+        self._specs = Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
+        self._plans = Cache[Plan](plans)
+        self._answers = Cache[Answer](plans)
+        self._known = Cache[Answer](plans)
 
     def value_and_grad(
         self,
@@ -58,80 +77,57 @@ class RunnableGraph:
         between: Callable[[], None] | None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """See `ComputationalGraph.value_and_grad`."""
-        question = _question(self._inputs, inputs, wrt, outputs) if output_gradients is None else None
-        known = self._known.find(question) if question else None
-        if known is not None and between is None:
+        key = question_key(self._inputs, inputs, wrt, outputs) if output_gradients is None else None
+        known = self._known.find(key) if key else None
+        if known:
             try:
-                return known.quick(inputs)
+                return known.quick(inputs, between)
             except GuardError:
                 pass
-        arrays = judge_inputs(self._inputs, inputs)
-        names = judge_outputs(self._sources, outputs)
-        wrt_names = judge_wrt(arrays, wrt)
-        differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
-        specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = self._plan(specs, names, wrt_names, differentiated)
-        known_specs = self._output_specs(specs, names)
-        # Judged before the run where shapes are known by then.
-        arriving = None if known_specs is None else judge_output_gradients(known_specs, differentiated, output_gradients)
-        if plan.blocked:
-            raise plan.blocked.again()
-        if arriving is not None:
-            ones = output_gradients is None
-            answer = self._answer(plan, specs, wrt_names, differentiated, ones=ones)
-            if answer and question:
-                self._known.set(question, answer)
-            while answer:
-                try:
-                    return answer.run([*arrays.values(), *(() if ones else arriving.values())], between)
-                except GuardError:
-                    break
-                except UntrueRecordingError as error:
-                    self._recordings.distrust(error.node.gate, str(error))
-                    answer = self._answer(plan, specs, wrt_names, differentiated, ones=ones)
-        return self._looped(plan, arrays, wrt_names, differentiated, output_gradients, between)
+        question = self._judged(inputs, wrt, output_gradients, outputs)
+        while answer := self._answer(question):
+            try:
+                answered = answer.run(question.inputs, question.arriving, between)
+            except GuardError:
+                break
+            except UntrueRecordingError as error:
+                self._recordings.distrust(error.node.gate, str(error))
+            else:
+                if key:
+                    self._known.set(key, answer)
+                return answered
+        return self._looped(question, between)
 
-    def _looped(
+    def observed(
         self,
-        plan: Plan,
-        arrays: Mapping[str, Array],
-        wrt: tuple[str, ...],
-        differentiated: tuple[str, ...],
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
         output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
         between: Callable[[], None] | None,
-    ) -> tuple[dict[str, Array], InputGradients]:
-        """Answer with the two loops."""
-        values: dict[str, Array | Literal] = {**self._constants, **arrays}
-        with np.errstate(all="ignore"):
-            records = backprop.forward(plan.steps, values, between)
-        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
-        values.clear()
-        known = {name: spec_of(array) for name, array in results.items()}
-        arriving = judge_output_gradients(known, differentiated, output_gradients)
-        specs = {name: spec_of(array) for name, array in arrays.items()}
-        gradients = _gradients(plan, wrt, specs, records, arriving, between)
-        # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
-        return {name: owned(result) for name, result in results.items()}, gradients
-
-    def _answer(
-        self,
-        plan: Plan,
-        specs: Mapping[str, ArraySpec],
-        wrt: tuple[str, ...],
-        differentiated: tuple[str, ...],
         *,
-        ones: bool,
-    ) -> "_Answer | None":
-        """Return what answers a question fast; None if the gates must run one by one."""
-        key = (tuple(specs.values()), tuple(plan.outputs), wrt, differentiated, ones, self._recordings.distrusted)
-        made = self._answers.find(key)
-        if made is None:
-            lowered = lower(plan, self._recordings, self._constants, specs, wrt, differentiated, ones=ones)
-            if lowered is None:
-                return None
-            made = _Answer(Program(lowered), specs)
-            self._answers.set(key, made)
-        return made
+        debug: bool,
+        profile: bool,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run as `value_and_grad` does, but always gate by gate through the two loops, and look on."""
+        question = self._judged(inputs, wrt, output_gradients, outputs)
+        calls: tuple[ForwardCall, BackwardCall] = call_forward, call_backward
+        if profile:
+            profiler = Profiler(*calls)
+            calls = profiler.forward, profiler.backward
+        if not debug:
+            results, gradients = self._looped(question, between, *calls)
+        else:
+            examiner = Examiner(*calls)
+            examiner.given_values(question.plan, question.inputs, {**self._constants, **question.inputs})
+            results, gradients = self._looped(
+                question, between, examiner.forward, examiner.backward, examiner.given_gradients
+            )
+            examiner.final_gradients(gradients)
+            gradients.diagnosis = examiner.diagnosis()
+        if profile:
+            gradients.profile = profiler.profile()
+        return results, gradients
 
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
         """See `ComputationalGraph.forward`."""
@@ -164,6 +160,28 @@ class RunnableGraph:
         # The records stay as they are, for other backward passes.
         return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving)
 
+    # Questions
+
+    def _judged(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+    ) -> _Question:
+        arrays = judge_inputs(self._inputs, inputs)
+        names = judge_outputs(self._sources, outputs)
+        wrt_names = judge_wrt(arrays, wrt)
+        differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = self._plan(specs, names, wrt_names, differentiated)
+        known = self._output_specs(specs, names)
+        # Judged before the run where shapes are known by then.
+        arriving = None if known is None else judge_output_gradients(known, differentiated, output_gradients)
+        if plan.blocked:
+            raise plan.blocked.again()
+        return _Question(arrays, specs, wrt_names, differentiated, plan, output_gradients, arriving)
+
     def constant_specs(self) -> dict[str, Spec]:
         """Return what is known of the constants."""
         return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self._constants.items()}
@@ -185,6 +203,8 @@ class RunnableGraph:
             name: spec if isinstance(spec, ArraySpec) else spec_of(np.asarray(spec)) for name, spec in known.items()
         }
 
+    # Plans and programs
+
     def _plan(
         self,
         inputs: Mapping[str, ArraySpec],
@@ -200,6 +220,57 @@ class RunnableGraph:
             ),
         )
 
+    def _answer(self, question: _Question) -> Answer | None:
+        """Return what answers a question fast; None if its gates must run one by one."""
+        plan, ones = question.plan, question.output_gradients is None
+        if question.arriving is None or any(None in step.specs for step in plan.steps):
+            return None
+        specs = tuple(question.specs.values())
+        return self._answers.get(
+            (specs, tuple(plan.outputs), question.wrt, question.differentiated, ones, self._recordings.distrusted),
+            lambda: Answer(
+                Program(
+                    lower(
+                        plan,
+                        self._recordings,
+                        self._constants,
+                        question.specs,
+                        question.wrt,
+                        question.differentiated,
+                        ones=ones,
+                    )
+                ),
+                question.specs,
+            ),
+        )
+
+    # The two loops
+
+    def _looped(
+        self,
+        question: _Question,
+        between: Callable[[], None] | None,
+        forward: ForwardCall = call_forward,
+        backward: BackwardCall = call_backward,
+        given_gradients: Callable[[Mapping[str, Array]], None] | None = None,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Answer with the two loops."""
+        plan = question.plan
+        values: dict[str, Array | Literal] = {**self._constants, **question.inputs}
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values, between, forward)
+        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
+        values.clear()
+        arriving = question.arriving
+        if arriving is None:
+            known = {name: spec_of(array) for name, array in results.items()}
+            arriving = judge_output_gradients(known, question.differentiated, question.output_gradients)
+        if given_gradients:
+            given_gradients(arriving)
+        gradients = _gradients(plan, question.wrt, question.specs, records, arriving, between, backward)
+        # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
+        return {name: owned(result) for name, result in results.items()}, gradients
+
 
 def _gradients(
     plan: Plan,
@@ -208,133 +279,20 @@ def _gradients(
     records: dict[str, Record],
     output_gradients: Mapping[str, Array],
     between: Callable[[], None] | None = None,
+    call: BackwardCall = call_backward,
 ) -> InputGradients:
     """Run the backward pass and gather the gradients of the inputs."""
     if plan.blocked:
         raise plan.blocked.again()
     gradients: dict[str, Array] = {}
-    for name, gradient in output_gradients.items():
-        source = plan.outputs[name]
-        gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
+    # The sums at outputs and the casts at inputs may overflow as any gate may.
     with np.errstate(all="ignore"):
-        backprop.backward(plan.steps, records, gradients, between)
-    disconnected = [name for name in wrt if name not in gradients]
-    for name in disconnected:
-        gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
-    mine = {name: owned(gradients[name].astype(inputs[name].dtype, copy=False)) for name in wrt}
+        for name, gradient in output_gradients.items():
+            source = plan.outputs[name]
+            gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
+        backprop.backward(plan.steps, records, gradients, between, call)
+        disconnected = [name for name in wrt if name not in gradients]
+        for name in disconnected:
+            gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
+        mine = {name: owned(gradients[name].astype(inputs[name].dtype, copy=False)) for name in wrt}
     return InputGradients(mine, disconnected)
-
-
-class _Cache(Generic[_T]):
-    """The latest made of what is dear to make. Safe for many threads; two may make one thing twice, unharmed."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._made: dict[Hashable, _T] = {}
-
-    def __len__(self) -> int:
-        return len(self._made)
-
-    def find(self, key: Hashable) -> _T | None:
-        """Return what belongs to `key`, if it was made."""
-        return self._made.get(key)
-
-    def set(self, key: Hashable, value: _T) -> None:
-        """Keep a value; the oldest goes first."""
-        with self._lock:
-            while len(self._made) >= self._limit:
-                del self._made[next(iter(self._made))]
-            self._made[key] = value
-
-    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        """Return what belongs to `key`, made if need be."""
-        found = self._made.get(key)
-        if found is None:
-            found = make()
-            self.set(key, found)
-        return found
-
-
-class _Answer:
-    """A program, and the names of what it takes and gives."""
-
-    def __init__(self, program: Program, inputs: Mapping[str, ArraySpec]) -> None:
-        lowered = program.lowered
-        self.program = program
-        self._inputs = tuple(lowered.inputs)
-        self._outputs = tuple(lowered.outputs)
-        self._gradients = tuple(lowered.gradients)
-        self._zeros = {name: inputs[name] for name, value in lowered.gradients.items() if value is None}
-        self._connected = tuple(name for name in self._gradients if name not in self._zeros)
-
-    def quick(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Array], InputGradients]:
-        """Answer for inputs that are known to be what the program takes."""
-        given = [np.float64(v) if type(v) is float else v if v.ndim else v[()] for v in map(inputs.__getitem__, self._inputs)]
-        if self.program.pure:
-            try:
-                return self._named(_quiet.context.run(self.program.run, given))
-            except RuntimeError as error:
-                if isinstance(error, GuardError):
-                    raise
-                # A signal handler asks while this thread computes already.
-        with np.errstate(all="ignore"):
-            return self._named(self.program.run(given))
-
-    def run(
-        self, given: Sequence[Array], between: Callable[[], None] | None
-    ) -> tuple[dict[str, Array], InputGradients]:
-        """Answer.
-
-        Args:
-            given: The inputs, then the gradients that arrive at outputs.
-            between: See `Program.run`.
-        """
-        with np.errstate(all="ignore"):
-            return self._named(self.program.run([v if v.ndim else v[()] for v in given], between))
-
-    def _named(self, results: list[Array]) -> tuple[dict[str, Array], InputGradients]:
-        count = len(self._outputs)
-        gradients = InputGradients(zip(self._connected, results[count:], strict=True))
-        if self._zeros:
-            made = {**gradients, **{name: np.zeros(spec.shape, spec.dtype) for name, spec in self._zeros.items()}}
-            gradients = InputGradients({name: made[name] for name in self._gradients}, tuple(self._zeros))
-        return dict(zip(self._outputs, results[:count], strict=True)), gradients
-
-
-class _Quiet(threading.local):
-    """A context in which NumPy prints no warning. Entering it takes a tenth of the time of `np.errstate`."""
-
-    def __init__(self) -> None:
-        self.context = contextvars.Context()
-        self.context.run(np.seterr, all="ignore")
-
-
-_quiet = _Quiet()
-
-
-def _question(
-    entries: Mapping[str, InputEntry], inputs: object, wrt: object, outputs: object
-) -> tuple[Hashable, ...] | None:
-    """Return all of a question that its program depends on; None if that takes judging."""
-    if type(inputs) is not dict or len(inputs) != len(entries):
-        return None
-    question: list[Hashable] = []
-    for names in (wrt, outputs):
-        if names is None:
-            question.append(None)
-        elif type(names) in (list, tuple) and all(type(name) is str for name in names):  # type: ignore[attr-defined]
-            question.append(tuple(names))  # type: ignore[arg-type]
-        else:
-            return None
-    for name, entry in entries.items():
-        value = inputs.get(name)
-        kind = type(value)
-        if kind is float and entry.dtype in (None, "float64"):
-            question.append(kind)
-        elif kind is np.ndarray and value.dtype.isnative:
-            question.append(value.shape)
-            question.append(value.dtype)
-        else:
-            return None
-    return tuple(question)

@@ -78,6 +78,66 @@ def test_grad_and_run_work_remotely(target: str):
         assert run(*arguments, "--target", target).stdout == run(*arguments).stdout
 
 
+MASKED = ("f = sum(where(x > 0, log(x), 0))", "x=[0,1]")
+
+
+def test_debug_is_printed_after_the_results():
+    """The node, the pass and the cause; of `run`, the forward pass alone; that there is nothing is said as well."""
+    done = run("grad", *MASKED, "--debug")
+    assert done.returncode == 0
+    results, forward, backward = re.split(r"^(?=forward:|backward:)", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^ gradient +x +\[nan +1\.\]", results, re.MULTILINE)
+    assert forward.startswith("forward: node 'log.1' (gate 'log'), output 'z': 1 infinite of 2 elements")
+    assert backward.startswith("backward: node 'log.1' (gate 'log'), gradient of operand 'x': 1 NaN of 2 elements")
+    assert "A zero gradient met an infinite derivative" in backward
+    assert "backward:" not in run("run", *MASKED, "--debug").stdout
+    assert "Every number of the run is finite." in run("grad", "f = x * x", "x=3", "--debug").stdout
+
+
+def test_debug_is_a_key_of_json():
+    """Only if it was asked for; null where there is nothing."""
+    data = json.loads(run("grad", *MASKED, "--debug", "--json").stdout)
+    forward, backward = data["diagnosis"]["findings"]
+    assert (forward["direction"], forward["node"], forward["infinities"]) == ("forward", "log.1", 1)
+    expected = {
+        "direction": "backward",
+        "kind": "OPERAND_GRADIENT",
+        "node": "log.1",
+        "gate": "log",
+        "name": "x",
+        "dtype": "float64",
+        "size": 2,
+        "nans": 1,
+        "infinities": 0,
+        "index": [0],
+        "values": {"dz": 0.0, "x": 0.0},
+        "cause": "ZERO_MET_INFINITE",
+    }
+    assert expected == {key: value for key, value in backward.items() if key != "explanation"}
+    assert json.loads(run("run", "f = x - x", "x=Infinity", "--debug", "--json").stdout)["diagnosis"]["findings"][1][
+        "values"
+    ] == {"x": "Infinity", "y": "Infinity"}
+    assert json.loads(run("run", "f = x", "x=3", "--debug", "--json").stdout)["diagnosis"] is None
+    assert set(json.loads(run("grad", *MASKED, "--json").stdout)) == {"outputs", "input_gradients"}
+
+
+@pytest.mark.parametrize("command", ["grad", "run"])
+def test_profile_is_two_tables(command: str):
+    """By gate and by node after the results; a key of JSON with numbers."""
+    done = run(command, "f = sum((W @ x)**2)", "W=[[1,2],[3,4]]", "x=[1,2]", "--profile")
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    assert ["gate", "nodes", "share", "forward", "backward", "outputs", "kept"] in rows
+    assert ["node", "gate", "forward", "backward", "outputs", "kept"] in rows
+    assert sum(row[:2] == ["matmul.1", "matmul"] for row in rows) == 1
+    done = run(command, "f = sum((W @ x)**2)", "W=[[1,2],[3,4]]", "x=[1,2]", "--profile", "--json")
+    profile = json.loads(done.stdout)["profile"]
+    assert [node["node"] for node in profile["nodes"]] == ["matmul.1", "power.1", "f"]
+    assert sum(gate["share"] for gate in profile["gates"]) == pytest.approx(1)
+    assert (profile["nodes"][0]["backward_seconds"] > 0) == (command == "grad")
+    assert profile["nodes"][0]["output_bytes"] == 16
+
+
 def test_grad_takes_files_and_options(tmp_path: Path):
     """Graph files, arrays from files, chosen inputs and outputs, output gradients, special numbers."""
     graphsvc.parse("f = x * w; g = x + w").save(tmp_path / "g.json")
@@ -120,6 +180,10 @@ def test_grad_takes_files_and_options(tmp_path: Path):
         (("grad", "f = x", "x=1", "--target", "localhost"), 3, "Write HOST:PORT"),
         (("grad", "f = x", "x=1", "--target", "http://localhost:1"), 3, "Write HOST:PORT"),
         (("serve", "--plugin", "none"), 1, "not installed"),
+        (("grad", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
+        (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
+        (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
+        (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
     ],
 )
 def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):

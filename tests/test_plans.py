@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.arrays import Array, ArraySpec, spec_of
 from graphsvc.gate import Gate
@@ -121,7 +120,9 @@ def _nudged(case: RandomGraph, expected: Any) -> Any:
     random = np.random.default_rng(0)
     for _ in range(3):
         inputs = {
-            name: (array * (1 + 8 * np.finfo(array.dtype).eps * random.choice([-1, 1], array.shape))).astype(array.dtype)
+            name: (array * (1 + 8 * np.finfo(array.dtype).eps * random.choice([-1, 1], array.shape))).astype(
+                array.dtype
+            )
             for name, array in case.inputs.items()
         }
         other = _by_loops(case, inputs)

@@ -464,3 +464,17 @@ def test_plans_of_large_graphs_are_few():
     for n in range(1, 31):
         graph.value_and_grad({"x": np.ones(n)}, wrt=[])
     assert len(graph._bind()._plans) <= 22
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_gradients_that_overflow_where_they_are_added_up_warn_of_nothing(debug: bool):
+    """At an input of a narrow dtype, and at a value with two outputs; they are infinite, as any that overflows."""
+    graph = graphsvc.parse("f = x + x")
+    _, gradients = graph.value_and_grad({"x": np.float16(1)}, output_gradients={"f": np.float16(6e4)}, debug=debug)
+    assert gradients["x"] == np.inf
+    graph = ComputationalGraph()
+    node = graph.input("x") * 1
+    graph.output("f", node)
+    graph.output("g", node)
+    _, gradients = graph.value_and_grad({"x": 1.0}, output_gradients={"f": 1e308, "g": 1e308}, debug=debug)
+    assert gradients["x"] == np.inf

@@ -13,7 +13,15 @@ from graphsvc.evaluation import InputGradients
 from graphsvc.graph import ComputationalGraph, load, parse
 from graphsvc.plaindata import number_from_data
 
-__all__ = ["evaluate", "graph_argument", "inputs_argument", "read_graph", "read_inputs", "remote_options"]
+__all__ = [
+    "evaluate",
+    "graph_argument",
+    "inputs_argument",
+    "observing_options",
+    "read_graph",
+    "read_inputs",
+    "remote_options",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,6 +35,16 @@ def remote_options(command: _F) -> _F:
         command
     )
     return click.option("--target", metavar="HOST:PORT", help="Run on this server instead of here.")(command)
+
+
+def observing_options(command: _F) -> _F:
+    """Add `--debug` and `--profile`."""
+    command = click.option("--profile", is_flag=True, help="Measure time and bytes of each gate, run one by one.")(
+        command
+    )
+    return click.option("--debug", is_flag=True, help="Find the gates that first made a NaN or an infinity, and why.")(
+        command
+    )
 
 
 def read_graph(text: str) -> ComputationalGraph:
@@ -103,10 +121,15 @@ def evaluate(
     wrt: Iterable[str] | None,
     output_gradients: dict[str, object] | None = None,
     outputs: Iterable[str] | None = None,
+    debug: bool = False,
+    profile: bool = False,
 ) -> tuple[dict[str, Array], InputGradients]:
-    """Run a graph, here or on a server."""
+    """Run a graph, here or on a server; gates are observed here alone."""
     if target is None:
-        return graph.value_and_grad(inputs, wrt, output_gradients, outputs)
+        return graph.value_and_grad(inputs, wrt, output_gradients, outputs, debug=debug, profile=profile)
+    if debug or profile:
+        msg = f"{'Debugging' if debug else 'Profiling'} runs here, gate by gate. Leave out --target."
+        raise click.UsageError(msg)
     # gRPC takes a quarter of a second to import, which what runs here does not need.
     from graphsvc.client import connect
 

@@ -2,8 +2,22 @@
 
 import click
 
-from graphsvc.cli.arguments import evaluate, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
-from graphsvc.cli.printing import print_arrays, print_json, results_to_data
+from graphsvc.cli.arguments import (
+    evaluate,
+    graph_argument,
+    inputs_argument,
+    observing_options,
+    read_graph,
+    read_inputs,
+    remote_options,
+)
+from graphsvc.cli.printing import (
+    observations_to_data,
+    print_arrays,
+    print_json,
+    print_observations,
+    results_to_data,
+)
 
 __all__ = ["grad"]
 
@@ -21,6 +35,7 @@ __all__ = ["grad"]
     help="The gradient that arrives at an output; 1 for a single number. May be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@observing_options
 @remote_options
 def grad(
     graph: str,
@@ -30,6 +45,8 @@ def grad(
     arriving: tuple[str, ...],
     *,
     as_json: bool,
+    debug: bool,
+    profile: bool,
     target: str | None,
     timeout: float,
 ) -> None:
@@ -42,6 +59,7 @@ def grad(
     Example:
       graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4
       graphsvc grad "f = sum((W @ x)**2)" "W=[[0.1,0.5],[-0.3,0.8]]" "x=[0.2,0.4]" --wrt x --json
+      graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
     outputs, gradients = evaluate(
         read_graph(graph),
@@ -51,8 +69,12 @@ def grad(
         wrt=wrt or None,
         output_gradients=read_inputs(arriving) or None,
         outputs=wanted or None,
+        debug=debug,
+        profile=profile,
     )
     if as_json:
-        print_json(results_to_data(outputs, gradients))
+        observed = observations_to_data(gradients, debug=debug)
+        print_json(results_to_data(outputs, gradients) | observed)
     else:
         print_arrays(outputs, gradients)
+        print_observations(gradients, debug=debug)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from graphsvc.arrays import Array
+from graphsvc.diagnosis import Finding
 from graphsvc.evaluation import InputGradients
-from graphsvc.plaindata import array_to_data
+from graphsvc.plaindata import array_to_data, number_to_data
+from graphsvc.profile import Cost
 
-__all__ = ["print_arrays", "print_json", "print_table", "results_to_data", "shown"]
+__all__ = [
+    "observations_to_data",
+    "print_arrays",
+    "print_json",
+    "print_observations",
+    "print_table",
+    "results_to_data",
+    "shown",
+]
 
 
 def shown(array: Array) -> str:
@@ -37,6 +48,42 @@ def results_to_data(outputs: Mapping[str, Array], gradients: InputGradients | No
         if gradients.disconnected:
             data["disconnected"] = list(gradients.disconnected)
     return data
+
+
+def observations_to_data(gradients: InputGradients, *, debug: bool) -> dict[str, Any]:
+    """Return what was observed as JSON data, under the keys that were asked for; no diagnosis is null."""
+    data: dict[str, Any] = {}
+    if debug:
+        found = gradients.diagnosis
+        data["diagnosis"] = found and {"findings": [_finding_to_data(finding) for finding in found.findings]}
+    if measured := gradients.profile:
+        data["profile"] = {
+            "nodes": [_cost_to_data(row) for row in measured.rows],
+            "gates": [_cost_to_data(total) | {"share": measured.share(total)} for total in measured.gates],
+        }
+    return data
+
+
+def _cost_to_data(cost: Cost) -> dict[str, Any]:
+    return {name: value for name, value in asdict(cost).items() if value is not None}
+
+
+def _finding_to_data(finding: Finding) -> dict[str, Any]:
+    return asdict(finding) | {
+        "kind": finding.kind.name,
+        "values": {name: number_to_data(value) for name, value in finding.values.items()},
+        "cause": finding.cause and finding.cause.name,
+        "explanation": finding.explanation,
+    }
+
+
+def print_observations(gradients: InputGradients, *, debug: bool) -> None:
+    """Print what was observed: the diagnosis, and the profile by gate and by node."""
+    if debug:
+        print(gradients.diagnosis or "Every number of the run is finite.")  # noqa: T201 - the command's output
+    if gradients.profile:
+        for columns, *rows in (gradients.profile.gate_table(), gradients.profile.node_table()):
+            print_table(columns, rows)
 
 
 def print_arrays(outputs: Mapping[str, Array], gradients: InputGradients | None) -> None:

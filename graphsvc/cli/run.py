@@ -2,8 +2,22 @@
 
 import click
 
-from graphsvc.cli.arguments import evaluate, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
-from graphsvc.cli.printing import print_arrays, print_json, results_to_data
+from graphsvc.cli.arguments import (
+    evaluate,
+    graph_argument,
+    inputs_argument,
+    observing_options,
+    read_graph,
+    read_inputs,
+    remote_options,
+)
+from graphsvc.cli.printing import (
+    observations_to_data,
+    print_arrays,
+    print_json,
+    print_observations,
+    results_to_data,
+)
 
 __all__ = ["run"]
 
@@ -13,9 +27,18 @@ __all__ = ["run"]
 @inputs_argument
 @click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only this output; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@observing_options
 @remote_options
 def run(
-    graph: str, inputs: tuple[str, ...], wanted: tuple[str, ...], *, as_json: bool, target: str | None, timeout: float
+    graph: str,
+    inputs: tuple[str, ...],
+    wanted: tuple[str, ...],
+    *,
+    as_json: bool,
+    debug: bool,
+    profile: bool,
+    target: str | None,
+    timeout: float,
 ) -> None:
     """Print the outputs of GRAPH.
 
@@ -25,11 +48,20 @@ def run(
     \b
     Example:
       graphsvc run "y = softmax(x)" "x=[1,2,3]"
+      graphsvc run "y = softmax(x)" "x=[1,2,3]" --profile
     """
-    outputs, _ = evaluate(
-        read_graph(graph), read_inputs(inputs), target=target, timeout=timeout, wrt=(), outputs=wanted or None
+    outputs, gradients = evaluate(
+        read_graph(graph),
+        read_inputs(inputs),
+        target=target,
+        timeout=timeout,
+        wrt=(),
+        outputs=wanted or None,
+        debug=debug,
+        profile=profile,
     )
     if as_json:
-        print_json(results_to_data(outputs, None))
+        print_json(results_to_data(outputs, None) | observations_to_data(gradients, debug=debug))
     else:
         print_arrays(outputs, None)
+        print_observations(gradients, debug=debug)

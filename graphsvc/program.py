@@ -256,6 +256,8 @@ class Program:
         values: dict[int, Any] = dict(lowered.constants)
         values.update(zip(self._given, given, strict=True))
         for line, dropped in zip(self._lines, small, strict=True):
+            if between:
+                between()
             operands = [values[operand] for operand in line.operands]
             if isinstance(line.function, BlockedKernel):
                 block = line.function.first_block(operands)

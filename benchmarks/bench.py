@@ -87,8 +87,8 @@ class Crew:
     def time_warm(self, measured: Measured, rounds: int) -> None:
         """Time batches in turns; in each round another engine begins."""
         engines = list(measured.warm)
-        estimates = {engine: self.workers[engine].ask("estimate") for engine in engines}
-        batches = {engine: max(1, round(_BATCH / seconds)) for engine, seconds in estimates.items()}
+        for engine in engines:
+            self.workers[engine].ask("calibrate", _BATCH)
         began = time.perf_counter()
         for turn in range(rounds):
             if turn >= min(3, rounds) and time.perf_counter() - began > _BUDGET:
@@ -96,7 +96,7 @@ class Crew:
             first = turn % len(engines)
             for engine in engines[first:] + engines[:first]:
                 time.sleep(_PAUSE)
-                measured.warm[engine].append(self.workers[engine].ask("batch", batches[engine]))
+                measured.warm[engine].append(self.workers[engine].ask("batch"))
 
     def close(self) -> None:
         """End all workers."""
@@ -145,7 +145,7 @@ def main() -> None:
     arguments = _arguments()
     rounds = 3 if arguments.quick else arguments.rounds
     whole = not arguments.only and not arguments.quick
-    described = machine.describe()
+    load = machine.Load()
     crew = Crew()
     measured = []
     for work in _chosen(arguments):
@@ -157,9 +157,10 @@ def main() -> None:
     crew.close()
     memory = [measure_memory(dtype) for dtype in ("float64", "float32")] if whole else []
     tables = report.tables(measured, memory)
-    print(report.as_text(tables))
+    described = machine.describe() | machine.describe_engines(crew.about) | {"Load": load.describe()}
+    print(report.as_text(tables), described["Load"], sep="\n\n")
     if whole:
-        report.write(RESULTS, described | machine.describe_engines(crew.about), tables)
+        report.write(RESULTS, described, tables)
 
 
 if __name__ == "__main__":

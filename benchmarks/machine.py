@@ -1,23 +1,23 @@
-"""The machine and the software that results are of."""
+"""The machine and the software that results are of, and who else used it."""
 
 import os
 import platform
+import time
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["describe", "describe_engines"]
+__all__ = ["Load", "describe", "describe_engines"]
 
 _PACKAGES: Final = ("numpy", "torch", "jax", "jaxlib", "autograd", "scipy", "threadpoolctl")
 
 
 def describe() -> dict[str, str]:
     """Describe the machine and the versions that are installed."""
-    load = ", ".join(f"{average:.2f}" for average in os.getloadavg())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "CPU": f"{_cpu()}, {os.cpu_count()} cores; {_caches()}; load before the run {load}",
+        "CPU": f"{_cpu()}, {os.cpu_count()} cores; {_caches()}",
         "RAM": f"{memory:.0f} GiB",
         "OS": _os(),
         "Python": platform.python_version(),
@@ -28,6 +28,35 @@ def describe() -> dict[str, str]:
 def describe_engines(about: dict[str, tuple[str, list[dict[str, Any]]]]) -> dict[str, str]:
     """Describe what each engine says of itself, with the thread pools that it loaded."""
     return {f"Engine {engine}": f"{said}; {_pools(pools)}" for engine, (said, pools) in about.items()}
+
+
+class Load:
+    """How busy others kept the machine since this was made."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._all, self._own = _busy(), _own()
+
+    def describe(self) -> str:
+        """Say how many cores others took on average. Own processes count once they have ended."""
+        others = (_busy() - self._all) - (_own() - self._own)
+        cores = max(0.0, others) / (time.perf_counter() - self._began)
+        return (
+            f"{cores:.2f} of {os.cpu_count()} cores taken by others during the run. "
+            "On a busy machine, engines whose threads spin and wait for each other are slower by far."
+        )
+
+
+def _busy() -> float:
+    """Return the seconds that all cores spent on anything; 0 where nobody counts them."""
+    with suppress(OSError):
+        user, nice, system, _idle, _wait, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+        return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _own() -> float:
+    return sum(os.times()[:4])
 
 
 def _pools(pools: list[dict[str, Any]]) -> str:

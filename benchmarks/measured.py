@@ -38,6 +38,10 @@ class Measured:
         """Return how many times as long as graphsvc a peer takes."""
         return self.median(peer) / self.median("graphsvc")
 
+    def ratio_of_fastest(self) -> float:
+        """Return the ratio of the fastest batches, which is what the median's would be if nothing disturbed it."""
+        return min(min(self.warm[peer]) for peer in PEERS if peer in self.warm) / min(self.warm["graphsvc"])
+
     def reached(self) -> bool:
         """Tell whether the ratios aimed at are reached."""
         by_hand = self.work.by_hand_target

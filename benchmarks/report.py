@@ -44,10 +44,23 @@ def tables(measured: Sequence[Measured], memory: Sequence[Memory]) -> list[Table
 
 
 def _warm(measured: Sequence[Measured]) -> Table:
-    head = ("work", "graphsvc", "torch", "jax", "autograd", "NumPy by hand", "best peer", "ratio", "aim", "reached")
+    head = (
+        "work",
+        "graphsvc",
+        "torch",
+        "jax",
+        "autograd",
+        "NumPy by hand",
+        "best peer",
+        "ratio",
+        "fastest",
+        "aim",
+        "reached",
+    )
     about = (
         "Value and gradients of a graph that was run before: median and quartiles of the time of one run. The ratio is "
-        "best peer / graphsvc, and after the semicolon NumPy by hand / graphsvc where there is an aim for it."
+        "best peer / graphsvc, and after the semicolon NumPy by hand / graphsvc where there is an aim for it; the next "
+        "column is the ratio of the fastest batches, as a check on noise."
     )
     return Table("Warm", about, [head, *map(_warm_row, measured)])
 
@@ -59,7 +72,7 @@ def _warm_row(one: Measured) -> tuple[str, ...]:
         ratio += f"; {one.ratio('numpy'):.2f}"
         aim += f"; {one.work.by_hand_target:g}"
     cells = (_spread(one, engine) for engine in ("graphsvc", "torch", "jax", "autograd", "numpy"))
-    return one.work.name, *cells, best, ratio, aim, _yes(one.reached())
+    return one.work.name, *cells, best, ratio, f"{one.ratio_of_fastest():.2f}", aim, _yes(one.reached())
 
 
 def _cold(measured: Sequence[Measured]) -> Table:

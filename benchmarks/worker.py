@@ -35,6 +35,8 @@ class _Asked:
         self._engine: Any = importlib.import_module(f"engines.{engine}_")
         self._run: Callable[[], Any] | None = None
         self._cold: Callable[[], tuple[float, ...]] | None = None
+        self._repetitions = 1
+        self._warms_up = True
 
     def about(self) -> tuple[str, list[dict[str, Any]]]:
         """Say what the engine is, and which thread pools it has."""
@@ -62,16 +64,22 @@ class _Asked:
         gc.collect()
         return self._cold()
 
-    def estimate(self) -> float:
-        """Return about how many seconds a run takes."""
+    def calibrate(self, seconds: float) -> None:
+        """Settle how many repetitions make a batch of at least so many seconds."""
         self._run()  # it may have something to prepare
-        return self._timed(1)
+        # The fastest of some, for one that was disturbed would make all batches short.
+        fastest = self._timed(1)
+        began = time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            fastest = min(fastest, self._timed(1))
+        self._repetitions = max(1, round(seconds / fastest))
+        self._warms_up = fastest < 10 * seconds
 
-    def batch(self, repetitions: int) -> float:
-        """Return the seconds of a run, averaged over a batch; short ones come warmed up."""
-        if repetitions > 1:
+    def batch(self) -> float:
+        """Return the seconds of a run, averaged over a batch; one that is not long comes warmed up."""
+        if self._warms_up:
             self._run()
-        return self._timed(repetitions)
+        return self._timed(self._repetitions)
 
     def _timed(self, repetitions: int) -> float:
         run = self._run

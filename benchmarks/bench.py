@@ -25,7 +25,7 @@ RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _LIMIT: Final = 60.0
 """Seconds that an engine may take for an answer."""
 
-_BUDGET: Final = 8.0
+_BUDGET: Final = 5.0
 """Seconds after which a work is measured no longer, warm or cold, once it was measured three times."""
 
 _BATCH: Final = 0.03

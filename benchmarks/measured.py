@@ -1,6 +1,7 @@
 """What was measured, and what follows from it."""
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,22 +31,19 @@ class Measured:
         """Return the median of a warm run."""
         return statistics.median(self.warm[engine])
 
-    def best_peer(self) -> str:
-        """Return the peer of the smallest median."""
-        return min((peer for peer in PEERS if peer in self.warm), key=self.median)
+    def best_peer(self, typical: Callable[[list[float]], float] = statistics.median) -> str:
+        """Return the peer that takes least time."""
+        return min((peer for peer in PEERS if peer in self.warm), key=lambda peer: typical(self.warm[peer]))
 
-    def ratio(self, peer: str) -> float:
+    def ratio(self, peer: str, typical: Callable[[list[float]], float] = statistics.median) -> float:
         """Return how many times as long as graphsvc a peer takes."""
-        return self.median(peer) / self.median("graphsvc")
+        return typical(self.warm[peer]) / typical(self.warm["graphsvc"])
 
-    def ratio_of_fastest(self) -> float:
-        """Return the ratio of the fastest batches, which is what the median's would be if nothing disturbed it."""
-        return min(min(self.warm[peer]) for peer in PEERS if peer in self.warm) / min(self.warm["graphsvc"])
-
-    def reached(self) -> bool:
+    def reached(self, typical: Callable[[list[float]], float] = statistics.median) -> bool:
         """Tell whether the ratios aimed at are reached."""
         by_hand = self.work.by_hand_target
-        return self.ratio(self.best_peer()) >= self.work.target and (not by_hand or self.ratio("numpy") >= by_hand)
+        best = self.ratio(self.best_peer(typical), typical)
+        return best >= self.work.target and (not by_hand or self.ratio("numpy", typical) >= by_hand)
 
     def cold_median(self, engine: str) -> float:
         """Return the median from a graph never seen to its gradients."""

@@ -60,7 +60,7 @@ def _warm(measured: Sequence[Measured]) -> Table:
     about = (
         "Value and gradients of a graph that was run before: median and quartiles of the time of one run. The ratio is "
         "best peer / graphsvc, and after the semicolon NumPy by hand / graphsvc where there is an aim for it; the next "
-        "column is the ratio of the fastest batches, as a check on noise."
+        "column is the ratio of the fastest batches. Where the two do not agree on what is reached, it is unclear."
     )
     return Table("Warm", about, [head, *map(_warm_row, measured)])
 
@@ -72,7 +72,11 @@ def _warm_row(one: Measured) -> tuple[str, ...]:
         ratio += f"; {one.ratio('numpy'):.2f}"
         aim += f"; {one.work.by_hand_target:g}"
     cells = (_spread(one, engine) for engine in ("graphsvc", "torch", "jax", "autograd", "numpy"))
-    return one.work.name, *cells, best, ratio, f"{one.ratio_of_fastest():.2f}", aim, _yes(one.reached())
+    return one.work.name, *cells, best, ratio, f"{one.ratio(one.best_peer(min), min):.2f}", aim, _verdict(one)
+
+
+def _verdict(one: Measured) -> str:
+    return _yes(one.reached()) if one.reached() == one.reached(min) else "unclear"
 
 
 def _cold(measured: Sequence[Measured]) -> Table:

@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint protos clean
+.PHONY: help demo test lint bench protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"
 	@echo "make lint    run the linters, and check that generated code is up to date"
+	@echo "make bench   compare speed and memory with torch, jax and autograd; takes about eight minutes"
 	@echo "make protos  generate graphsvc/v1 from protos/"
 	@echo "make clean   remove what the targets made"
 
@@ -35,6 +36,14 @@ $(VENV)/protos/installed:
 	$(VENV)/protos/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.81.*'
 	touch $@
 
+# So have the peers of the benchmark, which are large.
+$(VENV)/bench/installed: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphsvc needs Python 3.11 or later; set PYTHON=...")'
+	test -x $(VENV)/bench/bin/python || $(PYTHON) -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement benchmarks/requirements.txt --editable .
+	touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
@@ -50,6 +59,9 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 	rm -rf build/protos && mkdir -p build/protos
 	$(call generate,build/protos)
 	for file in build/protos/graphsvc/v1/*; do diff -u graphsvc/v1/$$(basename $$file) $$file || exit 1; done
+
+bench: $(VENV)/bench/installed
+	$(VENV)/bench/bin/python benchmarks/bench.py
 
 define generate
 $(VENV)/protos/bin/python -m grpc_tools.protoc -Iprotos --python_out=$(1) --pyi_out=$(1) protos/graphsvc/v1/*.proto

@@ -2,7 +2,7 @@
 
 import contextvars
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.document import InputEntry
 from graphsvc.evaluation import InputGradients
+from graphsvc.levels import LevelProgram
 from graphsvc.program import GuardError, Program
 
 __all__ = ["Answer", "question_key"]
@@ -18,14 +19,20 @@ __all__ = ["Answer", "question_key"]
 class Answer:
     """A program, and the names of what it takes and gives."""
 
-    def __init__(self, program: Program, inputs: Mapping[str, ArraySpec]) -> None:
-        lowered = program.lowered
+    def __init__(
+        self,
+        program: Program | LevelProgram,
+        inputs: Mapping[str, ArraySpec],
+        outputs: Iterable[str],
+        arriving: Iterable[str],
+        wrt: Iterable[str],
+    ) -> None:
         self.program = program
-        self._inputs = tuple(lowered.inputs)
-        self._outputs = tuple(lowered.outputs)
-        self._gradients = tuple(lowered.gradients)
-        self._zeros = {name: inputs[name] for name, value in lowered.gradients.items() if value is None}
-        self._connected = tuple(name for name in self._gradients if name not in self._zeros)
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+        self._arriving = tuple(arriving)
+        self._gradients = tuple(wrt)
+        self._zeros = {name: inputs[name] for name in self._gradients if name not in program.connected}
 
     def quick(
         self, inputs: Mapping[str, Any], between: Callable[[], None] | None
@@ -50,15 +57,14 @@ class Answer:
         self, inputs: Mapping[str, Array], arriving: Mapping[str, Array] | None, between: Callable[[], None] | None
     ) -> tuple[dict[str, Array], InputGradients]:
         """Answer for judged inputs, and gradients that arrive at outputs; see `Program.run`."""
-        lowered = self.program.lowered
-        given = [inputs[name] for name in lowered.inputs]
-        given += [(arriving or {})[name] for name in lowered.output_gradients]
+        given = [inputs[name] for name in self._inputs]
+        given += [(arriving or {})[name] for name in self._arriving]
         with np.errstate(all="ignore"):
             return self._named(self.program.run([array if array.ndim else array[()] for array in given], between))
 
     def _named(self, results: list[Array]) -> tuple[dict[str, Array], InputGradients]:
         count = len(self._outputs)
-        gradients = InputGradients(zip(self._connected, results[count:], strict=True))
+        gradients = InputGradients(zip(self.program.connected, results[count:], strict=True))
         if self._zeros:
             made = {**gradients, **{name: np.zeros(spec.shape, spec.dtype) for name, spec in self._zeros.items()}}
             gradients = InputGradients({name: made[name] for name in self._gradients}, tuple(self._zeros))

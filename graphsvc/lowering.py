@@ -21,7 +21,7 @@ from graphsvc.plan import Plan, Step
 from graphsvc.recording import Constant, Instruction, Kind, Recording, filled, recast, record, reshaped
 from graphsvc.signature import BackwardRule, Source
 
-__all__ = ["GateCall", "Lowered", "Operation", "Recordings", "Trace", "lower"]
+__all__ = ["GateCall", "Lowered", "Operation", "Recordings", "Trace", "call_rule", "lower"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +436,7 @@ class _Lowering:
             given.append(self._argument(step, source, at, operands, arriving))
         if any(self.lowered.specs[value] is None for value in given):
             return self.reasons.get(node.name, "forward saves what is no array")
-        call = functools.partial(_call_rule, rule.call, node.gate, fixed, places)
+        call = functools.partial(call_rule, rule.call, node.gate, fixed, places)
         recording = self.recordings.get(
             (index, tuple(fixed.items()), tuple(places)), node.gate, call, [spec(value) for value in given]
         )
@@ -547,7 +547,7 @@ def _call(method: Callable[..., Any], gate: Gate, arrays: Sequence[Any]) -> obje
     return method(gate, *arrays)
 
 
-def _call_rule(
+def call_rule(
     method: Callable[..., Any],
     gate: Gate,
     fixed: Mapping[str, Any],

@@ -21,7 +21,7 @@ from graphsvc.inference import BoundNode
 from graphsvc.lowering import GateCall, Lowered, Operation, Trace
 from graphsvc.recording import Kind
 
-__all__ = ["GuardError", "Program", "UntrueRecordingError"]
+__all__ = ["GuardError", "Program", "UntrueRecordingError", "same_bits"]
 
 _STRAIGHT: Final = 256
 """Calls up to which a program becomes straight-line code."""
@@ -83,6 +83,7 @@ class Program:
         self._copied = self._to_copy()
         self._frees = self._dropped()
         self.proven = False
+        self.connected = tuple(name for name, value in lowered.gradients.items() if value is not None)
         self.pure = not any(isinstance(part, GateCall) for part in self.parts)
 
     def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> list[Array]:
@@ -303,7 +304,7 @@ class Program:
         except BaseException as error:
             raise UntrueRecordingError(trace.node, trace.method) from error
         expected = returned if isinstance(returned, tuple | list) else (returned,)
-        alike = _same_bits if isinstance(trace.node.gate, Elementwise) else _same_numbers
+        alike = same_bits if isinstance(trace.node.gate, Elementwise) else _same_numbers
         for mine, theirs in zip(found, expected, strict=True):
             if mine is not None and not alike(mine, theirs):
                 raise UntrueRecordingError(trace.node, trace.method)
@@ -332,7 +333,7 @@ def _contiguous(value: Any) -> Array:
     return value if isinstance(value, np.ndarray) and value.flags.c_contiguous else owned(value)
 
 
-def _same_bits(mine: Any, theirs: Any) -> bool:
+def same_bits(mine: Any, theirs: Any) -> bool:
     """Tell whether two values are equal, NaN to NaN and zeros with their signs."""
     if mine.dtype != theirs.dtype:
         return False
@@ -348,7 +349,7 @@ def _same_bits(mine: Any, theirs: Any) -> bool:
 def _same_numbers(mine: Any, theirs: Any) -> bool:
     """Tell whether two values are equal but for the last bits of sums, which depend on the layout of the memory."""
     if mine.dtype != theirs.dtype or mine.shape != theirs.shape or mine.dtype.kind not in "fc":
-        return _same_bits(mine, theirs)
+        return same_bits(mine, theirs)
     finite = np.abs(theirs, where=np.isfinite(theirs), out=np.zeros(theirs.shape, np.abs(theirs).dtype))
     slack = 256 * float(np.finfo(mine.dtype).eps)
     return np.allclose(mine, theirs, slack, slack * float(np.max(finite, initial=0)), equal_nan=True)

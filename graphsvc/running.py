@@ -14,6 +14,7 @@ from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, cal
 from graphsvc.evaluation import Evaluation, InputGradients
 from graphsvc.examiner import Examiner
 from graphsvc.inference import Spec, infer_specs
+from graphsvc.levels import level_program
 from graphsvc.lowering import Recordings, lower
 from graphsvc.plan import Plan, make_plan
 from graphsvc.profile import Profiler
@@ -228,21 +229,22 @@ class RunnableGraph:
         specs = tuple(question.specs.values())
         return self._answers.get(
             (specs, tuple(plan.outputs), question.wrt, question.differentiated, ones, self._recordings.distrusted),
-            lambda: Answer(
-                Program(
-                    lower(
-                        plan,
-                        self._recordings,
-                        self._constants,
-                        question.specs,
-                        question.wrt,
-                        question.differentiated,
-                        ones=ones,
-                    )
-                ),
-                question.specs,
-            ),
+            lambda: self._made_answer(question, ones=ones),
         )
+
+    def _made_answer(self, question: _Question, *, ones: bool) -> Answer:
+        """Make the program that a question's shape and size call for."""
+        asked = (
+            question.plan,
+            self._recordings,
+            self._constants,
+            question.specs,
+            question.wrt,
+            question.differentiated,
+        )
+        program = level_program(*asked) or Program(lower(*asked, ones=ones))
+        arriving = () if ones else question.differentiated
+        return Answer(program, question.specs, question.plan.outputs, arriving, question.wrt)
 
     # The two loops
 

@@ -2,18 +2,19 @@
 
 import contextvars
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec
+from graphsvc.cache import Cache
 from graphsvc.document import InputEntry
 from graphsvc.evaluation import InputGradients
 from graphsvc.levels import LevelProgram
 from graphsvc.program import GuardError, Program
 
-__all__ = ["Answer", "question_key"]
+__all__ = ["Answer", "Questions"]
 
 
 class Answer:
@@ -32,16 +33,14 @@ class Answer:
         self._outputs = tuple(outputs)
         self._arriving = tuple(arriving)
         self._gradients = tuple(wrt)
+        self._count = len(self._outputs)
+        self._connected = program.connected
         self._zeros = {name: inputs[name] for name in self._gradients if name not in program.connected}
 
     def quick(
-        self, inputs: Mapping[str, Any], between: Callable[[], None] | None
+        self, given: Sequence[Any], between: Callable[[], None] | None
     ) -> tuple[dict[str, Array], InputGradients]:
-        """Answer for inputs that are known to be what the program takes; see `Program.run`."""
-        given = [
-            np.float64(value) if type(value) is float else value if value.ndim else value[()]
-            for value in map(inputs.__getitem__, self._inputs)
-        ]
+        """Answer for what `Questions.known` gave; see `Program.run`."""
         if self.program.pure and between is None:
             try:
                 return self._named(_quiet.context.run(self.program.run, given))
@@ -63,12 +62,12 @@ class Answer:
             return self._named(self.program.run([array if array.ndim else array[()] for array in given], between))
 
     def _named(self, results: list[Array]) -> tuple[dict[str, Array], InputGradients]:
-        count = len(self._outputs)
-        gradients = InputGradients(zip(self.program.connected, results[count:], strict=True))
+        gradients = InputGradients.__new__(InputGradients)
+        gradients.update(zip(self._connected, results[self._count :], strict=False))
         if self._zeros:
             made = {**gradients, **{name: np.zeros(spec.shape, spec.dtype) for name, spec in self._zeros.items()}}
             gradients = InputGradients({name: made[name] for name in self._gradients}, tuple(self._zeros))
-        return dict(zip(self._outputs, results[:count], strict=True)), gradients
+        return dict(zip(self._outputs, results, strict=False)), gradients
 
 
 class _Quiet(threading.local):
@@ -82,28 +81,48 @@ class _Quiet(threading.local):
 _quiet = _Quiet()
 
 
-def question_key(
-    entries: Mapping[str, InputEntry], inputs: object, wrt: object, outputs: object
-) -> tuple[Hashable, ...] | None:
-    """Return all of a question that its program depends on; None if that takes judging."""
-    if type(inputs) is not dict or len(inputs) != len(entries):
-        return None
-    question: list[Hashable] = []
-    for names in (wrt, outputs):
-        if names is None:
-            question.append(None)
-        elif type(names) in (list, tuple) and all(type(name) is str for name in names):  # type: ignore[attr-defined]
-            question.append(tuple(names))  # type: ignore[arg-type]
-        else:
+class Questions:
+    """The questions that were judged before, by all that their programs depend on: names, shapes and dtypes."""
+
+    def __init__(self, entries: Mapping[str, InputEntry], limit: int) -> None:
+        # A Python number may stand for float64 alone: for another dtype it must be judged whether it fits.
+        self._entries = tuple((name, entry.dtype in (None, "float64")) for name, entry in entries.items())
+        self._answers = Cache[Answer](limit)
+
+    def known(
+        self, inputs: object, wrt: object, outputs: object
+    ) -> tuple[tuple[Hashable, ...], list[Any], Answer | None] | None:
+        """Look a question up.
+
+        Returns:
+            Its key, its inputs as a program takes them, and its answer if it was judged before; None if its form alone
+            tells that it must be judged each time.
+        """
+        if type(inputs) is not dict or len(inputs) != len(self._entries):
             return None
-    for name, entry in entries.items():
-        value: Any = inputs.get(name)
-        kind: Any = type(value)
-        if kind is float and entry.dtype in (None, "float64"):
-            question.append(kind)
-        elif kind is np.ndarray and value.dtype.isnative:
-            question.append(value.shape)
-            question.append(value.dtype)
-        else:
-            return None
-    return tuple(question)
+        key: list[Any] = [wrt, outputs]
+        if wrt is not None or outputs is not None:
+            for i, names in enumerate((wrt, outputs)):
+                if names is not None:
+                    if type(names) not in (list, tuple) or not all(type(name) is str for name in cast(Any, names)):
+                        return None
+                    key[i] = tuple(cast(Any, names))
+        given: list[Any] = []
+        for name, takes_number in self._entries:
+            value: Any = inputs.get(name)
+            kind: Any = type(value)
+            if kind is float and takes_number:
+                key.append(kind)
+                given.append(np.float64(value))
+            elif kind is np.ndarray and value.dtype.isnative:
+                key.append(value.shape)
+                key.append(value.dtype)
+                given.append(value if value.ndim else value[()])
+            else:
+                return None
+        found = tuple(key)
+        return found, given, self._answers.find(found)
+
+    def learn(self, key: tuple[Hashable, ...], answer: Answer) -> None:
+        """Keep the answer to a question that was judged."""
+        self._answers.set(key, answer)

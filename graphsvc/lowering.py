@@ -217,7 +217,7 @@ class _Lowering:
             if narrow != operands:
                 # What is the same along an axis is computed once and broadcast afterwards.
                 return self.widened(self.emit(made, narrow, floor), shape, floor)
-            simple = self._simplified(made, operands, shape)
+            simple = self._simplified(made, operands, shape, floor)
             if simple is not None:
                 return simple
         elif made.kind is Kind.REDUCE and operands[0] in self.lowered.sources:
@@ -247,9 +247,11 @@ class _Lowering:
             return value
         return self.emit(Instruction(Kind.MAP, recast, (), (("dtype", dtype),), dtype, None), (value,), floor)
 
-    def _simplified(self, made: Instruction, operands: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
-        """Return the value of an element by element instruction that needs no computing."""
-        constants = self.lowered.constants
+    def _simplified(
+        self, made: Instruction, operands: tuple[int, ...], shape: tuple[int, ...], floor: int
+    ) -> int | None:
+        """Return the value of an element by element instruction that is known, at hand, or had for less."""
+        constants, specs = self.lowered.constants, self.lowered.specs
         spec = ArraySpec(shape, made.dtype)
         if made.function is filled:
             return self.widened(self.constant(made.keywords[0][1]), shape, -1)
@@ -257,16 +259,24 @@ class _Lowering:
             with np.errstate(all="ignore"):
                 known = made.function(*(constants[operand] for operand in operands), **dict(made.keywords))
             return self.constant(known) if known.dtype == made.dtype and known.shape == shape else None
+        if made.function is np.power and spec == specs[operands[0]] and spec.dtype.kind == "f":
+            exponent = constants.get(operands[1])
+            if _is(exponent, 1):
+                return operands[0]
+            if _is(exponent, 2):
+                # NumPy multiplies for this exponent; the proof compares.
+                square = Instruction(Kind.MAP, np.multiply, (), (), made.dtype, None)
+                return self.emit(square, (operands[0], operands[0]), floor)
         if made.function in (np.multiply, np.divide):
             first, second = operands
             # The divisor alone may be dropped, either factor may.
-            kept = first if _is_one(constants.get(second)) else second if _is_one(constants.get(first)) else None
+            kept = first if _is(constants.get(second), 1) else second if _is(constants.get(first), 1) else None
             if made.function is np.divide and kept == second:
                 kept = None
-            return kept if kept is not None and self.lowered.specs[kept] == spec else None
+            return kept if kept is not None and specs[kept] == spec else None
         if made.function is np.where and operands[0] in constants and np.size(constants[operands[0]]) == 1:
             kept = operands[1] if np.all(constants[operands[0]]) else operands[2]
-            return kept if self.lowered.specs[kept] == spec and kept not in constants else None
+            return kept if specs[kept] == spec and kept not in constants else None
         return None
 
     def _multiplied(self, made: Instruction, operand: int, floor: int) -> int | None:
@@ -536,8 +546,9 @@ def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return first if all(shape == first for shape in shapes) else broadcast_shapes(*shapes)
 
 
-def _is_one(value: Constant | None) -> bool:
-    return value is not None and np.size(value) == 1 and bool(np.all(np.equal(value, 1)))
+def _is(value: Constant | None, number: int) -> bool:
+    """Tell whether a value is known to be a number."""
+    return value is not None and np.size(value) == 1 and bool(np.all(np.equal(value, number)))
 
 
 # Calls that are made at run time -------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ class Program:
             function = functools.partial(function.reduce, **keywords, keepdims=keywords["axis"] is not None)  # type: ignore[attr-defined]
         elif keywords:
             function = functools.partial(function, **keywords)
-        elif self._is_number(part.result) and all(map(self._is_number, part.operands)):
+        elif self._is_number(part.result) and all(self._is_number(v) or self._is_weak(v) for v in part.operands):
             operator = _OPERATORS.get(function)
             if function is np.where and self._specs_alike(part):
                 operator = "{1} if {0} else {2}"
@@ -145,6 +145,9 @@ class Program:
     def _is_number(self, value: int) -> bool:
         spec = self.lowered.specs[value]
         return spec is not None and spec.shape == () and (spec.dtype.kind == "b" or spec.dtype.name in _NUMBERS)
+
+    def _is_weak(self, value: int) -> bool:
+        return type(self.lowered.constants.get(value)) in (int, float)
 
     def _specs_alike(self, part: Operation) -> bool:
         return all(self.lowered.specs[operand] == self.lowered.specs[part.result] for operand in part.operands[1:])

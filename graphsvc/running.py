@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from graphsvc import backprop
-from graphsvc.answers import Answer, question_key
+from graphsvc.answers import Answer, Questions
 from graphsvc.arrays import Array, ArraySpec, Literal, owned, read_only, spec_of
 from graphsvc.cache import Cache
 from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
@@ -67,7 +67,7 @@ class RunnableGraph:
         self._specs = Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
         self._plans = Cache[Plan](plans)
         self._answers = Cache[Answer](plans)
-        self._known = Cache[Answer](plans)
+        self._questions = Questions(self._inputs, plans)
 
     def value_and_grad(
         self,
@@ -78,11 +78,10 @@ class RunnableGraph:
         between: Callable[[], None] | None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """See `ComputationalGraph.value_and_grad`."""
-        key = question_key(self._inputs, inputs, wrt, outputs) if output_gradients is None else None
-        known = self._known.find(key) if key else None
-        if known:
+        known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
+        if known and known[2]:
             try:
-                return known.quick(inputs, between)
+                return known[2].quick(known[1], between)
             except GuardError:
                 pass
         question = self._judged(inputs, wrt, output_gradients, outputs)
@@ -94,8 +93,8 @@ class RunnableGraph:
             except UntrueRecordingError as error:
                 self._recordings.distrust(error.node.gate, str(error))
             else:
-                if key:
-                    self._known.set(key, answer)
+                if known:
+                    self._questions.learn(known[0], answer)
                 return answered
         return self._looped(question, between)
 

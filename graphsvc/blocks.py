@@ -20,7 +20,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.fusion import Form, Kernel, Member
 from graphsvc.lowering import Lowered
-from graphsvc.recording import Constant, Kind, recast, reshaped
+from graphsvc.recording import Constant, Kind, placed, recast, reshaped, taken
 
 __all__ = ["BlockedKernel", "thread_count"]
 
@@ -97,6 +97,7 @@ class BlockedKernel:
         self.rows, self.columns = kernel.rows, kernel.columns
         self._places: dict[int, str] = {}
         self._registers: list[_Register] = []
+        self._free: dict[tuple[Form, np.dtype[Any]], list[int]] = {}
         self._parts = [member for member in kernel.members if member.part]
         self._inputs = [value for value in kernel.inputs if value not in lowered.constants]
         self._roots = self._aliases()
@@ -162,7 +163,6 @@ class BlockedKernel:
         """Write the calls down, with registers for what lives only here."""
         code = _Code()
         last = self._last_uses()
-        free: dict[tuple[Form, np.dtype[Any]], list[int]] = {}
         held: dict[int, int] = {}
         for i, value in enumerate(self._inputs):
             self._places[value] = f"x{i}"
@@ -177,8 +177,7 @@ class BlockedKernel:
             ]
             for value in dying:
                 if value in held:
-                    register = self._registers[held[value]]
-                    free.setdefault((register.form, register.dtype), []).append(held.pop(value))
+                    self._give(held.pop(value))
             if member.part:
                 # At once, for the register may be used again.
                 parts.append(f"p{len(parts)}")
@@ -189,12 +188,7 @@ class BlockedKernel:
                 self._places[operation.result] = self._places[root]
                 continue
             if root not in self._places and operation.function is not np.where:
-                key = (member.form, self.lowered.spec(root).dtype)
-                if free.get(key):
-                    held[root] = free[key].pop()
-                else:
-                    held[root] = len(self._registers)
-                    self._registers.append(_Register(*key))
+                held[root] = self._take(member.form, self.lowered.spec(root).dtype)
                 self._places[root] = f"r{held[root]}"
             self._call(code, member, operands, root)
         code.lines.append(f"return ({''.join(part + ', ' for part in parts)})")
@@ -234,9 +228,14 @@ class BlockedKernel:
         elif operation.function in (recast, np.broadcast_to):
             code.lines.append(f"{code.bind(np.copyto)}({place}, {listed}, casting='unsafe')")
         elif operation.kind is Kind.REDUCE:
-            dtype = code.bind(dict(operation.keywords)["dtype"])
             reduce = code.bind(operation.function.reduce)  # type: ignore[attr-defined]
-            code.lines.append(f"{reduce}({listed}, 1, {dtype}, {place}, True)")
+            code.lines.append(f"{reduce}({self._widened(code, member, listed)}, 1, None, {place}, True)")
+        elif operation.function is taken:
+            code.lines.append(f"{code.bind(np.copyto)}({place}, {code.bind(np.take_along_axis)}({listed}, 1))")
+        elif operation.function is placed:
+            if place != operands[0]:
+                code.lines.append(f"{code.bind(np.copyto)}({place}, {operands[0]})")
+            code.lines.append(f"{code.bind(np.put_along_axis)}({place}, {', '.join(operands[1:])}, 1)")
         else:
             code.lines.append(f"{code.bind(operation.function)}({listed}, out={place}{keywords})")
 
@@ -245,8 +244,31 @@ class BlockedKernel:
         if member.form is Form.COLUMN and operation.function is np.add:
             return f"{code.bind(_sum_rows)}({operand})"
         axis = "0" if member.form is Form.COLUMN else "None"
-        dtype = code.bind(dict(operation.keywords)["dtype"])
-        return f"{code.bind(operation.function.reduce)}({operand}, {axis}, {dtype})"  # type: ignore[attr-defined]
+        wide = self._widened(code, member, operand)
+        return f"{code.bind(operation.function.reduce)}({wide}, {axis}, None)"  # type: ignore[attr-defined]
+
+    def _widened(self, code: _Code, member: Member, operand: str) -> str:
+        """Return the operand of a reduction in the dtype that it adds up in: to convert before takes half the time."""
+        value = member.operation.operands[0]
+        dtype = dict(member.operation.keywords)["dtype"]
+        if dtype is None or dtype == self.lowered.spec(value).dtype:
+            return operand
+        register = self._take(self.kernel.forms[value], dtype)
+        self._give(register)
+        code.lines.append(f"{code.bind(np.copyto)}(r{register}, {operand}, casting='unsafe')")
+        return f"r{register}"
+
+    def _take(self, form: Form, dtype: np.dtype[Any]) -> int:
+        """Return the number of a register that is free from now on."""
+        free = self._free.get((form, dtype))
+        if free:
+            return free.pop()
+        self._registers.append(_Register(form, dtype))
+        return len(self._registers) - 1
+
+    def _give(self, number: int) -> None:
+        register = self._registers[number]
+        self._free.setdefault((register.form, register.dtype), []).append(number)
 
     def _compiled(self) -> Callable[..., tuple[Any, ...]]:
         """Return the function of one block."""

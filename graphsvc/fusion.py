@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from graphsvc.lowering import GateCall, Lowered, Operation
-from graphsvc.recording import Kind
+from graphsvc.recording import Kind, taken
 
 __all__ = ["Form", "Kernel", "Member", "Part", "schedule"]
 
@@ -131,7 +131,7 @@ class _Schedule:
             return False
         floor = self.home[operation.floor].level if operation.floor in self.home else self._level(operation.floor)
         level = max(floor, *(self._level(operand) for operand in operation.operands))
-        whole = operation.operands[0] if operation.kind is Kind.REDUCE else operation.result
+        whole = operation.operands[0] if operation.kind in (Kind.REDUCE, Kind.ALONG) else operation.result
         shape = self.lowered.spec(whole).shape
         near = [self.home[operand] for operand in operation.operands if operand in self.home]
         for kernel in dict.fromkeys(near + self.near.get((shape, level), [])):
@@ -143,7 +143,7 @@ class _Schedule:
                 if fit:
                     self._join(kernel, operation, *fit)
                     return True
-        if operation.kind is not Kind.MAP or self.lowered.spec(operation.result).size < _LEAST:
+        if operation.kind in (Kind.VIEW, Kind.ALONG) or self.lowered.spec(whole).size < _LEAST:
             return False
         kernel = Kernel(shape, level, 0, len(shape))
         fit = self._fit(kernel, operation)
@@ -174,6 +174,8 @@ class _Schedule:
         """Tell how an operation fits a kernel: its form, those of its operands, and how many axes may be rows."""
         if operation.kind is Kind.REDUCE:
             found = self._fit_reduction(kernel, operation)
+        elif operation.kind is Kind.ALONG:
+            found = self._fit_along(kernel, operation)
         elif operation.kind is Kind.VIEW and operation.function is not np.broadcast_to:
             found = self._fit_view(kernel, operation)
         else:
@@ -234,12 +236,23 @@ class _Schedule:
         form = self._inside(kernel, operand)
         return None if form is None else (Member(operation, form), {operand: form}, (0, len(kernel.shape)))
 
+    def _fit_along(self, kernel: Kernel, operation: Operation) -> _Fit | None:
+        whole, *picks = operation.operands
+        if self.lowered.spec(whole).shape != kernel.shape or self._inside(kernel, whole) is Form.ROW:
+            return None
+        split = len(kernel.shape) - 1
+        forms = {whole: Form.FULL, **dict.fromkeys(picks, Form.ROW)}
+        if any(self._inside(kernel, pick) not in (None, Form.ROW) for pick in picks) or kernel.shape[-1] == 1:
+            return None
+        form = Form.ROW if operation.function is taken else Form.FULL
+        return Member(operation, form), forms, (split, split)
+
     def _fit_reduction(self, kernel: Kernel, operation: Operation) -> _Fit | None:
         (operand,) = operation.operands
         spec, ndim = self.lowered.spec(operand), len(kernel.shape)
         form = self._inside(kernel, operand)
-        if form is None and operand in kernel.forms and spec.shape == kernel.shape:
-            form = kernel.forms[operand]
+        if form is None and spec.shape == kernel.shape:
+            form = Form.FULL
         if form not in (Form.FULL, Form.ROW):
             return None
         axes = dict(operation.keywords)["axis"]

@@ -220,6 +220,10 @@ class _Lowering:
             simple = self._simplified(made, operands, shape, floor)
             if simple is not None:
                 return simple
+        elif made.kind is Kind.VIEW:
+            simple = self._seen(made, operands[0], floor)
+            if simple is not None:
+                return simple
         elif made.kind is Kind.REDUCE and operands[0] in self.lowered.sources:
             simple = self._multiplied(made, operands[0], floor)
             if simple is not None:
@@ -259,6 +263,8 @@ class _Lowering:
             with np.errstate(all="ignore"):
                 known = made.function(*(constants[operand] for operand in operands), **dict(made.keywords))
             return self.constant(known) if known.dtype == made.dtype and known.shape == shape else None
+        if made.function is recast and specs[operands[0]] == spec:
+            return operands[0]
         if made.function is np.power and spec == specs[operands[0]] and spec.dtype.kind == "f":
             exponent = constants.get(operands[1])
             if _is(exponent, 1):
@@ -277,6 +283,17 @@ class _Lowering:
         if made.function is np.where and operands[0] in constants and np.size(constants[operands[0]]) == 1:
             kept = operands[1] if np.all(constants[operands[0]]) else operands[2]
             return kept if specs[kept] == spec and kept not in constants else None
+        return None
+
+    def _seen(self, made: Instruction, operand: int, floor: int) -> int | None:
+        """Return a view of a single number, be it broadcast, as that number broadcast."""
+        source, shape = self.lowered.sources.get(operand, operand), cast("tuple[int, ...]", made.shape)
+        known = self.lowered.constants.get(source)
+        if known is not None and np.size(known) == 1 and made.function is reshaped:
+            return self.widened(self.constant(np.reshape(known, ())[()]), shape, floor)
+        if source != operand and made.function is reshaped and self.lowered.spec(source).size == 1:
+            number = Instruction(Kind.VIEW, reshaped, (), (("shape", ()),), made.dtype, ())
+            return self.widened(self.emit(number, (source,), floor), shape, floor)
         return None
 
     def _multiplied(self, made: Instruction, operand: int, floor: int) -> int | None:

@@ -103,7 +103,7 @@ class Program:
         """
         try:
             return (self._straight or self._slower)(between, *given)
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             if isinstance(error, GraphsvcError):
                 raise
             # NumPy refuses data that the gate itself has words for.

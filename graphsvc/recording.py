@@ -17,7 +17,19 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from graphsvc.arrays import Array, broadcast_shapes, is_known, normalized_axes
 
-__all__ = ["Constant", "Instruction", "Kind", "Recording", "Shape", "filled", "recast", "record", "reshaped"]
+__all__ = [
+    "Constant",
+    "Instruction",
+    "Kind",
+    "Recording",
+    "Shape",
+    "filled",
+    "placed",
+    "recast",
+    "record",
+    "reshaped",
+    "taken",
+]
 
 _MAX_INSTRUCTIONS: Final = 256
 """Calls of one gate beyond which merging them gains nothing."""
@@ -36,6 +48,8 @@ class Kind(Enum):
     """A ufunc's `reduce` over axes."""
     VIEW = auto()
     """The same elements in the same order under another shape, or broadcast to it."""
+    ALONG = auto()
+    """Elements picked or replaced along the last axis, at one place for each row."""
     WHOLE = auto()
     """Anything else that is a pure function of arrays, such as a matrix product."""
 
@@ -92,6 +106,18 @@ def recast(x: Array, dtype: np.dtype[Any]) -> Array:
 def filled(x: Array, value: Constant) -> Array:
     """Return an array like `x`, every element of which is `value`."""
     return np.full_like(x, value)
+
+
+def placed(x: Array, indices: Array, values: Array) -> Array:
+    """Return `x` with the elements at `indices` along the last axis replaced by `values`."""
+    made = np.array(x)
+    np.put_along_axis(made, indices, values, -1)
+    return made
+
+
+def taken(x: Array, indices: Array) -> Array:
+    """Return the elements of `x` at `indices` along the last axis."""
+    return np.take_along_axis(x, indices, -1)
 
 
 def reshaped(x: Array, shape: tuple[int, ...]) -> Array:
@@ -171,7 +197,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     def __array_function__(
         self, function: Callable[..., Any], types: object, arguments: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> "Symbol":
+    ) -> "Symbol | None":
         recorder = _FUNCTIONS.get(function)
         if recorder is None:
             self._tape.refuse(f"it calls np.{function.__name__}")
@@ -408,6 +434,25 @@ def _expand_dims(symbol: Symbol, x: Symbol, axis: Any) -> Symbol:
     return x._reshaped(np.expand_dims(np.broadcast_to(np.empty(()), x.shape), axis).shape)
 
 
+def _along(symbol: Symbol, x: Any, indices: Any, axis: Any) -> None:
+    """Refuse everything but one index for each row of the last axis."""
+    last = isinstance(x, Symbol) and isinstance(indices, Symbol) and axis in (-1, x.ndim - 1)
+    if not last or indices.shape != (*x.shape[:-1], 1) or indices.dtype.kind not in "iu":
+        symbol._tape.refuse("it indexes otherwise than once for each row of the last axis")
+
+
+def _take_along_axis(symbol: Symbol, x: Symbol, indices: Symbol, axis: Any) -> Symbol:
+    _along(symbol, x, indices, axis)
+    return x._append(Kind.ALONG, taken, (x, indices), {}, x.dtype, indices.shape)
+
+
+def _put_along_axis(symbol: Symbol, x: Symbol, indices: Symbol, values: Any, axis: Any) -> None:
+    _along(symbol, x, indices, axis)
+    if not isinstance(values, Symbol) or values.shape != indices.shape or values.dtype != x.dtype:
+        symbol._tape.refuse("it puts something else than a value of the same dtype for each row")
+    x._assigned(x, x._append(Kind.ALONG, placed, (x, indices, values), {}, x.dtype, x.shape))
+
+
 def _squeeze(symbol: Symbol, x: Symbol, axis: Any = None) -> Symbol:
     return x._reshaped(np.squeeze(np.broadcast_to(np.empty(()), x.shape), axis).shape)
 
@@ -438,7 +483,7 @@ def _ones_like(symbol: Symbol, x: Symbol, dtype: Any = None) -> Symbol:
     return _full_like(symbol, x, 1, dtype)
 
 
-_FUNCTIONS: Final[Mapping[Callable[..., Any], Callable[..., Symbol]]] = {
+_FUNCTIONS: Final[Mapping[Callable[..., Any], Callable[..., Symbol | None]]] = {
     np.all: _all,
     np.any: _any,
     np.broadcast_to: _broadcast_to,
@@ -448,10 +493,12 @@ _FUNCTIONS: Final[Mapping[Callable[..., Any], Callable[..., Symbol]]] = {
     np.max: _max,
     np.min: _min,
     np.ones_like: _ones_like,
+    np.put_along_axis: _put_along_axis,
     np.reshape: _reshape,
     np.squeeze: _squeeze,
     np.sum: _sum,
     np.swapaxes: _swapaxes,
+    np.take_along_axis: _take_along_axis,
     np.transpose: _transpose,
     np.where: _where,
     np.zeros_like: _zeros_like,

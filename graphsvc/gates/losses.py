@@ -92,39 +92,36 @@ class _Classification(_Loss):
         yield Example(cls(), random.normal(size=(3,)), np.array(2))
 
 
-def _is_label(labels: Array, classes: int) -> Array:
-    """Return whether a class is the right one. Shape ``(..., classes)``.
-
-    Raises:
-        GateDataError: A label is no class.
-    """
+def _check_labels(labels: Array, classes: int) -> None:
+    """Raise GateDataError if a label is no class."""
     outside = (labels < 0) | (labels >= classes)
     if np.any(outside):
         first = labels.flat[int(np.argmax(outside))]
         msg = f"Label {first} is out of range for {classes} classes. Labels run from 0 to {classes - 1}."
         raise GateDataError(msg)
-    return np.equal(labels[..., np.newaxis], np.arange(classes))
 
 
 class SoftmaxCrossEntropy(_Classification):
     """Cross-entropy of the softmax of scores: ``z = log(sum(exp(s))) - s[label]`` for each row ``s``, averaged."""
 
     name: ClassVar[str] = "softmax_cross_entropy"
-    saves: ClassVar[tuple[str, ...]] = ("probabilities", "is_label")
+    saves: ClassVar[tuple[str, ...]] = ("probabilities",)
 
-    def forward(self, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
-        is_label = _is_label(labels, scores.shape[-1])
+    def forward(self, scores: Array, labels: Array) -> tuple[Array, Array]:
+        _check_labels(labels, scores.shape[-1])
         wide = widened(scores)
         shifted = wide - np.max(wide, axis=-1, keepdims=True)
         e = np.exp(shifted)
         total = reduce_sum(e, -1, keepdims=True)
-        right = reduce_sum(np.where(is_label, shifted, 0), -1)
-        return narrowed(self._reduced(np.log(total[..., 0]) - right), scores.dtype), e / total, is_label
+        right = np.take_along_axis(shifted, labels[..., np.newaxis], -1)
+        loss = self._reduced((np.log(total) - right)[..., 0])
+        return narrowed(loss, scores.dtype), e / total
 
-    def backward_scores(self, dz: Array, probabilities: Array, is_label: Array) -> Array:
-        return self._shared(dz, is_label.shape[:-1])[..., np.newaxis] * np.subtract(
-            probabilities, is_label, dtype=probabilities.dtype
-        )
+    def backward_scores(self, dz: Array, probabilities: Array, labels: Array) -> Array:
+        right = labels[..., np.newaxis]
+        gradient = probabilities.copy()
+        np.put_along_axis(gradient, right, np.take_along_axis(probabilities, right, -1) - 1, -1)
+        return self._shared(dz, labels.shape)[..., np.newaxis] * gradient
 
 
 class SvmHinge(_Classification):
@@ -139,7 +136,8 @@ class SvmHinge(_Classification):
     margin: Annotated[FiniteFloat, Field(description="By how much the right class must lead.")] = 1.0
 
     def forward(self, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
-        is_label = _is_label(labels, scores.shape[-1])
+        _check_labels(labels, scores.shape[-1])
+        is_label = np.equal(labels[..., np.newaxis], np.arange(scores.shape[-1]))
         wide = widened(scores)
         right = reduce_sum(np.where(is_label, wide, 0), -1, keepdims=True)
         excess = np.where(is_label, 0, wide - right + self.margin)

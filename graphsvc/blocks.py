@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphsvc.arrays import Array, ArraySpec
+from graphsvc.arrays import Array
 from graphsvc.fusion import Form, Kernel, Member
 from graphsvc.lowering import Lowered
 from graphsvc.recording import Constant, Kind, placed, recast, reshaped, taken
@@ -29,6 +29,9 @@ _REGISTER_BYTES: Final = 2 << 20
 
 _BLOCK_ELEMENTS: Final = (1 << 12, 1 << 16)
 """Fewest and most elements of a block, as long as a row allows."""
+
+_PROVEN_ELEMENTS: Final = 1 << 12
+"""Elements of the first rows, on which recordings are compared with their gates."""
 
 _SHARED_WORK: Final = 1 << 18
 """Elements times calls from which on threads share a kernel: waking one costs about 30 microseconds."""
@@ -178,6 +181,7 @@ class BlockedKernel:
             for value in dying:
                 if value in held:
                     self._give(held.pop(value))
+            chosen = [self._places[value] for value in dying if self._places.get(value) == f"w{value}"]
             if member.part:
                 # At once, for the register may be used again.
                 parts.append(f"p{len(parts)}")
@@ -349,10 +353,7 @@ class BlockedKernel:
     ) -> None:
         """Let threads take blocks in turn."""
         todo = iter(range(self.blocks))
-        helpers = min(workers.count, self.blocks) - 1
-        if self.rows * self.columns * len(self.kernel.members) < _SHARED_WORK:
-            helpers = 0
-        futures = [workers.pool.submit(_quietly, work, todo) for _ in range(helpers)]
+        futures = [workers.pool.submit(_quietly, work, todo) for _ in range(self.helpers)]
         try:
             work(todo, between)
         finally:
@@ -383,19 +384,20 @@ class BlockedKernel:
     # Looking
 
     def first_block(self, given: Sequence[Array]) -> dict[int, Any]:
-        """Compute every value of the first block, without registers.
+        """Compute every value of the first rows, without registers.
 
         Returns:
             The values by number. Shapes are those of the kernel's matrix.
         """
         forms = [self.kernel.forms[value] for value in self._inputs]
+        rows = min(self.rows, self.height, max(1, _PROVEN_ELEMENTS // max(1, self.columns)))
         values: dict[int, Any] = {}
         for value, array, form in zip(self._inputs, given, forms, strict=True):
             matrix = self._matrix(np.asarray(array), form)
-            values[value] = matrix[: self.height] if form in (Form.FULL, Form.ROW) else matrix
+            values[value] = matrix[:rows] if form in (Form.FULL, Form.ROW) else matrix
         for value in self.kernel.forms.keys() & self.lowered.constants.keys():
-            values[value] = self._constant(self.lowered.constants[value], value)
-        rows = min(self.height, self.rows)
+            known = self._constant(self.lowered.constants[value], value)
+            values[value] = known[:rows] if self.kernel.forms[value] in (Form.FULL, Form.ROW) else known
         for member in self.kernel.members:
             operation = member.operation
             operands = [values[operand] for operand in operation.operands]
@@ -413,13 +415,20 @@ class BlockedKernel:
             values[operation.result] = made
         return values
 
-    def nbytes(self) -> int:
-        """Return the bytes of its results."""
-        return sum(_size(self.lowered.spec(value)) for value in self._arrays)
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that it takes beside its results, in all threads that share it."""
+        choices = [m for m in self.kernel.members if m.operation.function is np.where]
+        largest = max((self.lowered.spec(m.operation.result).dtype.itemsize for m in choices), default=0)
+        chosen = 2 * largest * self.height * self.columns
+        return (self.register_bytes + chosen) * (self.helpers + 1)
 
-
-def _size(spec: ArraySpec) -> int:
-    return spec.nbytes
+    @property
+    def helpers(self) -> int:
+        """How many threads help."""
+        if self.rows * self.columns * len(self.kernel.members) < _SHARED_WORK:
+            return 0
+        return min(_workers(os.getpid()).count, self.blocks) - 1
 
 
 def _quietly(work: Callable[..., None], todo: Iterator[int]) -> None:

@@ -19,15 +19,18 @@ from graphsvc.fusion import Kernel, schedule
 from graphsvc.gate import Elementwise
 from graphsvc.inference import BoundNode
 from graphsvc.lowering import GateCall, Lowered, Operation, Trace
-from graphsvc.recording import Kind
+from graphsvc.recording import Kind, reshaped
 
 __all__ = ["GuardError", "Program", "UntrueRecordingError", "same_bits"]
 
 _STRAIGHT: Final = 256
 """Calls up to which a program becomes straight-line code."""
 
-_COMPARED: Final = 1 << 16
+_COMPARED: Final = 1 << 12
 """Elements up to which a value is kept for the proof."""
+
+_KEPT_BYTES: Final = 1 << 20
+"""Bytes of all values that are kept for the proof."""
 
 _LARGE: Final = 1 << 12
 """Elements from which on a value is dropped as soon as nobody needs it."""
@@ -76,6 +79,7 @@ class Program:
         self.lowered = lowered
         self.parts = schedule(lowered)
         self.kernels = {id(part): BlockedKernel(part, lowered) for part in self.parts if isinstance(part, Kernel)}
+        self._views = {o.result for o in lowered.operations if isinstance(o, Operation) and o.function in _VIEWS}
         self._given = (*lowered.inputs.values(), *lowered.output_gradients.values())
         self._lines = [self._line(part) for part in self.parts]
         self._results = (*lowered.outputs.values(), *(v for v in lowered.gradients.values() if v is not None))
@@ -117,6 +121,33 @@ class Program:
             return self._finished(self._loop(given, between, self._frees))
         self._straight = self._compiled()
         return self._straight(between, *given)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of arrays that a run takes at most at one time, with its results and without its inputs.
+
+        What a gate takes that runs as it is, is taken to be as much as its outputs.
+        """
+        alive = peak = 0
+        for part, frees in zip(self.parts, self._frees, strict=True):
+            made = sum(self._nbytes(result) for result in self._line_results(part))
+            alive += made
+            peak = max(peak, alive + (made if isinstance(part, GateCall) else 0))
+            alive -= sum(self._nbytes(value) for value in frees if value not in self._given)
+        copies = sum(self.lowered.spec(value).nbytes for value in self._results if value in self._copied)
+        return max(peak, alive + copies)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of the registers, which threads keep from run to run."""
+        return max((kernel.scratch_bytes for kernel in self.kernels.values()), default=0)
+
+    def _line_results(self, part: Operation | GateCall | Kernel) -> tuple[int, ...]:
+        return self.kernels[id(part)].results if isinstance(part, Kernel) else part.results
+
+    def _nbytes(self, value: int) -> int:
+        spec = self.lowered.specs[value]
+        return spec.nbytes if spec and value not in self._views else 0
 
     # Lines
 
@@ -255,11 +286,15 @@ class Program:
     def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> list[Array]:
         """Run once, and compare recordings with gates: in kernels on the first block, elsewhere on small values."""
         lowered = self.lowered
-        small = [tuple(v for v in frees if not self._is_small(v)) for frees in self._frees]
+        kept = 0
+        dropped_after = []
+        for frees in self._frees:
+            dropped_after.append(tuple(v for v in frees if kept > _KEPT_BYTES or not self._is_small(v)))
+            kept += sum(lowered.spec(v).nbytes for v in set(frees).difference(dropped_after[-1]))
         pending = {id(trace): trace for trace in lowered.traces}
         values: dict[int, Any] = dict(lowered.constants)
         values.update(zip(self._given, given, strict=True))
-        for line, dropped in zip(self._lines, small, strict=True):
+        for line, dropped in zip(self._lines, dropped_after, strict=True):
             if between:
                 between()
             operands = [values[operand] for operand in line.operands]
@@ -313,6 +348,8 @@ class Program:
                 raise UntrueRecordingError(trace.node, trace.method)
         return True
 
+
+_VIEWS: Final = (np.broadcast_to, np.transpose, reshaped)
 
 _NUMBERS: Final = frozenset({"float32", "float64"})
 

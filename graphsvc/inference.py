@@ -91,7 +91,7 @@ def infer_specs(nodes: Iterable[BoundNode], specs: dict[str, Spec]) -> dict[str,
     # Gates are pure: what was learnt of one on operands of some kinds holds for every node that has it and them.
     learnt: dict[tuple[int, ...], list[tuple[ArraySpec | None, int]]] = {}
     for node in nodes:
-        key = (id(node.gate), *[kinds[operand] for operand in node.operands])
+        key = (id(node.gate), *map(kinds.__getitem__, node.operands))
         found = learnt.get(key)
         if found is None:
             results = infer_node(node, [specs[operand] for operand in node.operands])

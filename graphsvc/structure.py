@@ -3,7 +3,7 @@
 The DAG is a `networkx.DiGraph`. It alone would lose `multiply(x, x)`, so each gate node keeps its operands in order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -94,7 +94,11 @@ class Structure:
         self._claim(node.name)
         self.nodes[node.name] = node
         for operand in node.operands:
-            self._users.setdefault(_node_of(operand), []).append(node.name)
+            source = _node_of(operand) if ":" in operand else operand
+            if source in self._users:
+                self._users[source].append(node.name)
+            else:
+                self._users[source] = [node.name]
         if self._topology is not None:
             self._topology.add_edges_from(_edges(node))
 
@@ -111,8 +115,11 @@ class Structure:
             raise DuplicateNameError(msg, name=name, path=path)
 
     def _claim(self, name: str, path: str = "") -> None:
-        self.check_free(name, path)
-        self._users.setdefault(name, [])
+        if name in self._users:
+            # It was taken, or only referred to.
+            self.check_free(name, path)
+        else:
+            self._users[name] = []
         if self._topology is not None:
             self._topology.add_node(name)
 
@@ -256,8 +263,11 @@ class Structure:
             if said not in made or "nan" in said:
                 made[said] = self._make_gate(node)
             node.gate = made[said]
-        bound = tuple([self._bound(node) for node in order])
-        self._check_outputs(bound)
+        # `node:first` means the first output as well as `node` does, but one value has one reference.
+        canonical = {source: self._canonical(source) for _, source in self._named_outputs()}
+        bound = tuple([_bound(node, canonical) for node in order])
+        if canonical:
+            self._check_outputs({result for node in bound for result in node.results})
         return bound
 
     def note_versions(self) -> None:
@@ -288,16 +298,6 @@ class Structure:
             msg = f"its attributes cannot be checked: {described(error)}"
             raise GateError(msg).at(node.name, node.gate_name) from error
 
-    def _bound(self, node: GateNode) -> BoundNode:
-        gate = cast(Gate, node.gate)
-        signature = gate.signature
-        if not signature.accepts(len(node.operands)):
-            check_arity(node.name, node.gate_name, type(gate), len(node.operands))
-        # `node:first` means the first output as well as `node` does, but one value has one reference.
-        results = (node.name, *[f"{node.name}:{output}" for output in signature.outputs[1:]])
-        operands = tuple([self._canonical(operand) if ":" in operand else operand for operand in node.operands])
-        return BoundNode(node.name, node.gate_name, gate, operands, results)
-
     def _canonical(self, source: str) -> str:
         name, output = reference(source)
         node = self.nodes.get(name)
@@ -309,12 +309,17 @@ class Structure:
         """Return the reference to the value of each output. The graph must be bound."""
         return {name: self._canonical(source) for name, source in self.outputs.items()}
 
-    def _check_outputs(self, bound: Iterable[BoundNode]) -> None:
+    def _named_outputs(self) -> Iterator[tuple[str, str]]:
+        """Yield who refers to an output by its name, and the reference."""
+        for node in self.nodes.values():
+            for operand in node.operands:
+                if ":" in operand:
+                    yield f"Node {node.name!r}", operand
+        yield from ((f"Output {name!r}", source) for name, source in self.outputs.items() if ":" in source)
+
+    def _check_outputs(self, results: set[str]) -> None:
         """Check references with an output name, which only a bound node can answer."""
-        owned = [(f"Node {node.name!r}", ref) for node in self.nodes.values() for ref in node.operands if ":" in ref]
-        owned += [(f"Output {name!r}", ref) for name, ref in self.outputs.items() if ":" in ref]
-        results = {result for node in bound for result in node.results} if owned else set()
-        for owner, source in owned:
+        for owner, source in self._named_outputs():
             if self._canonical(source) in results:
                 continue
             name = _node_of(source)
@@ -322,6 +327,19 @@ class Structure:
             known = ", ".join(gate.signature.outputs) if gate else "none, for it is no gate node"
             msg = f"{owner} refers to {quoted(source)}, but {name!r} has no such output. Its outputs: {known}."
             raise UnknownReferenceError(msg, name=source)
+
+
+def _bound(node: GateNode, canonical: Mapping[str, str]) -> BoundNode:
+    """Return a node whose gate has been made, with the references that are not canonical replaced."""
+    name, operands, gate = node.name, node.operands, cast(Gate, node.gate)
+    signature = gate.signature
+    if not signature.accepts(len(operands)):
+        check_arity(name, node.gate_name, type(gate), len(operands))
+    if canonical:
+        operands = tuple([canonical.get(operand, operand) for operand in operands])
+    others = signature.outputs[1:]
+    results = (name, *[f"{name}:{output}" for output in others]) if others else (name,)
+    return BoundNode(name, node.gate_name, gate, operands, results)
 
 
 def _node_of(source: str) -> str:

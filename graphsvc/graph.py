@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
@@ -40,6 +39,9 @@ from graphsvc.registry import Registry, default_registry
 from graphsvc.running import RunnableGraph
 from graphsvc.structure import GateNode, Structure, check_arity
 from graphsvc.summary import GraphSummary, summarize
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = ["ComputationalGraph", "load", "parse"]
 

@@ -1,14 +1,13 @@
 """The structure of a graph: inputs, constants, gate nodes and outputs, and how they hang together.
 
-The DAG is a `networkx.DiGraph`. It alone would lose `multiply(x, x)`, so each gate node keeps its operands in order.
+Each gate node keeps its operands in order. A `networkx.DiGraph` alone would lose `multiply(x, x)`; it is made for those
+who ask.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from graphsvc.arrays import Array, Literal
 from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry, reference
@@ -27,6 +26,9 @@ from graphsvc.errors import (
 from graphsvc.gate import Gate, attributes_of
 from graphsvc.inference import BoundNode, described
 from graphsvc.registry import Registry
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = ["GateNode", "Structure", "check_arity"]
 
@@ -71,10 +73,14 @@ class Structure:
     def topology(self) -> "nx.DiGraph[str]":
         """The DAG by name. Few ask for it and it is dear, so it is made when somebody does, and kept up from then."""
         if self._topology is None:
-            self._topology = nx.DiGraph()
-            self._topology.add_nodes_from(self._users)
-            for node in self.nodes.values():
-                self._topology.add_edges_from(_edges(node))
+            # Importing it takes a third of the time that all of graphsvc takes.
+            import networkx as nx
+
+            made: nx.DiGraph[str] = nx.DiGraph()
+            made.add_nodes_from(self._users)
+            made.add_edges_from(edge for node in self.nodes.values() for edge in _edges(node))
+            # Only now, for another thread may ask meanwhile.
+            self._topology = made
         return self._topology
 
     # Building

@@ -106,11 +106,11 @@ def _kind(spec: Spec, numbers: dict[str, int]) -> int:
     """Return a number for all that inference sees of a value. Two values of one number are one to every gate."""
     if isinstance(spec, ArraySpec):
         said = f"{spec.shape}{spec.dtype.str}"
-    elif spec is None or abs(spec) >= 128 or spec < 0:
-        said = repr(spec)
-    else:
-        # Every dtype that it may meet holds a small literal, so its type is all that counts.
+    elif spec is not None and (abs(spec) < 60_000 if isinstance(spec, float) else 0 <= spec < 128):
+        # Every dtype that it may take holds it, float16 and int8 too, so its type is all that counts.
         said = type(spec).__name__
+    else:
+        said = repr(spec)
     return numbers.setdefault(said, len(numbers))
 
 

@@ -407,7 +407,7 @@ def test_a_topology_that_is_held_follows_the_graph():
 
 def test_nodes_that_share_an_inference_learn_what_each_would_alone():
     """Literals of every size beside every dtype: none speaks for another, and an error names the node at fault."""
-    literals = (0, 1, 2.0, -1, 127, 128, 300, 1e300, 1e5, math.inf, math.nan, -(2**40))
+    literals = (0, 1, 2.0, -0.5, -1, 127, 128, 255, 300, 6e4, 65520.0, 1e300, math.inf, math.nan, -(2**40))
     graph = ComputationalGraph()
     for dtype, value in itertools.product(DTYPES, literals):
         x = graph.input(f"x{len(graph.inputs)}", dtype=dtype)

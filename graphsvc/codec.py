@@ -3,7 +3,7 @@
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import numpy as np
@@ -208,7 +208,7 @@ def document_from_graph(graph: graph_pb2.Graph) -> GraphDocument:
         "gates": _unique(((entry.gate, entry.version) for entry in graph.gates), "gates"),
         "inputs": tuple(_input_data(entry, f"inputs[{i}]") for i, entry in enumerate(graph.inputs)),
         "constants": tuple(_constant_data(entry, f"constants[{i}]") for i, entry in enumerate(graph.constants)),
-        "nodes": tuple(_node_data(node, f"nodes[{i}]") for i, node in enumerate(graph.nodes)),
+        "nodes": tuple([_node_data(node, i) for i, node in enumerate(graph.nodes)]),
         "outputs": tuple({"name": output.name, "source": output.source} for output in graph.outputs),
     }
     return document_from_dict(data)
@@ -247,15 +247,18 @@ def _constant_data(entry: graph_pb2.Constant, path: str) -> dict[str, Any]:
             return _refuse_empty(path)
 
 
-def _node_data(node: graph_pb2.Node, path: str) -> dict[str, Any]:
-    if len(node.attributes) > _MOST_ATTRIBUTES:
-        msg = f"{path}.attributes: a node has at most {_MOST_ATTRIBUTES} attributes, got {len(node.attributes)}."
-        raise DocumentError(msg, path=f"{path}.attributes")
-    attributes = _unique(
-        ((a.name, _attribute_data(a, f"{path}.attributes.{a.name[:128]}")) for a in node.attributes),
-        f"{path}.attributes",
-    )
-    return {"name": node.name, "gate": node.gate, "operands": tuple(node.operands), "attributes": attributes}
+def _node_data(node: graph_pb2.Node, number: int) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": node.name, "gate": node.gate, "operands": tuple(node.operands)}
+    if attributes := node.attributes:
+        data["attributes"] = _attributes_data(attributes, f"nodes[{number}].attributes")
+    return data
+
+
+def _attributes_data(attributes: Sequence[graph_pb2.Attribute], path: str) -> dict[str, Attribute]:
+    if len(attributes) > _MOST_ATTRIBUTES:
+        msg = f"{path}: a node has at most {_MOST_ATTRIBUTES} attributes, got {len(attributes)}."
+        raise DocumentError(msg, path=path)
+    return _unique(((a.name, _attribute_data(a, f"{path}.{a.name[:128]}")) for a in attributes), path)
 
 
 def _attribute_data(attribute: graph_pb2.Attribute, path: str) -> Attribute:

@@ -57,6 +57,7 @@ FORMAT_VERSION: Final = 1
 _NAME: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
 _REFERENCE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(:[A-Za-z][A-Za-z0-9_]{0,127})?$"
 
+_is_name: Final = re.compile(_NAME).fullmatch
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 Reference = Annotated[str, StringConstraints(pattern=_REFERENCE)]
@@ -105,7 +106,8 @@ class NodeEntry(_Entry):
     name: Name
     gate: Name
     operands: Annotated[tuple[Reference, ...], FailFast()]
-    attributes: dict[Annotated[str, StringConstraints(pattern=_NAME)], AttributeField] = {}
+    # A default would be copied for every node, deeply.
+    attributes: dict[Annotated[str, StringConstraints(pattern=_NAME)], AttributeField] = Field(default_factory=dict)
 
 
 class OutputEntry(_Entry):
@@ -144,7 +146,7 @@ def check_name(name: object) -> str:
     Raises:
         InvalidNameError: It cannot.
     """
-    if not isinstance(name, str) or not re.fullmatch(_NAME, name) or name.endswith("\n"):
+    if not isinstance(name, str) or not _is_name(name):
         raise InvalidNameError(_bad_name(name))
     return name
 
@@ -238,7 +240,7 @@ def _document_error(error: ValidationError) -> DocumentError | InvalidNameError:
     for part in first["loc"]:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif re.fullmatch(_NAME, part):
+        elif _is_name(part):
             path += f".{part}" if path else part
     if first["type"] == "string_pattern_mismatch" and not path.endswith((".source", "]")):
         return InvalidNameError(f"{path}: {_bad_name(first['input'])}", path=path)

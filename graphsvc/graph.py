@@ -1,13 +1,13 @@
 """ComputationalGraph: a graph of gates as plain data, built and run."""
 
+import functools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
@@ -33,12 +33,15 @@ from graphsvc.expression import document_from_expression
 from graphsvc.gate import Gate, attributes_of
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.node import Node
-from graphsvc.plaindata import attribute_value
+from graphsvc.plaindata import Attribute, attribute_value
 from graphsvc.question import judge_inputs, judge_outputs
 from graphsvc.registry import Registry, default_registry
 from graphsvc.running import RunnableGraph
 from graphsvc.structure import GateNode, Structure, check_arity
 from graphsvc.summary import GraphSummary, summarize
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = ["ComputationalGraph", "load", "parse"]
 
@@ -145,26 +148,25 @@ class ComputationalGraph:
         if isinstance(gate, type) and issubclass(gate, Gate):
             msg = f"{gate.__name__} is a class of gates. Give an object: {gate.__name__}(...)."
             raise ArityError(msg)
-        gate_name = type(gate).name if isinstance(gate, Gate) else check_name(gate)
-        cls = type(gate) if isinstance(gate, Gate) else self._installed(gate_name)
+        given = gate if isinstance(gate, Gate) else None
+        by_name = given is None
+        gate_name = check_name(gate) if given is None else type(given).name
+        cls = self._installed(gate_name) if given is None else type(given)
         node_name = self._new_name(gate_name) if name is None else check_name(name)
         self._structure.check_free(node_name)
         values, attributes = _split_keywords(node_name, gate_name, cls, operands, keywords)
-        if isinstance(gate, Gate) and attributes:
+        if attributes and not by_name:
             msg = f"The gate object has its attributes already; {', '.join(attributes)} cannot be given here."
             raise AttributeValueError(msg).at(node_name, gate_name)
         if cls:
             check_arity(node_name, gate_name, cls, len(values))
         try:
-            made = gate if isinstance(gate, Gate) else cls(**attributes) if cls else None
-            said = attributes_of(made) if made else attributes
-            plain = {key: attribute_value(value) for key, value in said.items()}
+            made, plain = _made(given, cls, attributes)
         except GraphError as error:
             raise error.at(node_name, gate_name) from None
         except PydanticCustomError as error:
             raise AttributeValueError(error.message()).at(node_name, gate_name) from None
-        references = tuple(self._refer(value) for value in values)
-        by_name = not isinstance(gate, Gate)
+        references = tuple([self._refer(value) for value in values])
         if by_name and cls:
             self._structure.versions.setdefault(gate_name, cls.version)
         self._structure.add_node(GateNode(node_name, gate_name, references, plain, made, by_name))
@@ -418,10 +420,30 @@ class ComputationalGraph:
         return runnable
 
 
+def _made(
+    given: Gate | None, cls: type[Gate] | None, attributes: Mapping[str, object]
+) -> tuple[Gate | None, dict[str, Attribute]]:
+    """Return the gate, if it is given or installed here, and its attributes as plain data."""
+    if given is None and cls and not attributes:
+        return _bare(cls)
+    made = given if given is not None else cls(**attributes) if cls else None
+    said = attributes if made is None else attributes_of(made)
+    return made, {key: attribute_value(value) for key, value in said.items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def _bare(cls: type[Gate]) -> tuple[Gate, dict[str, Attribute]]:
+    """Return the gate without attributes, which is one for all, for gates hold no values."""
+    made = cls()
+    return made, {key: attribute_value(value) for key, value in attributes_of(made).items()}
+
+
 def _split_keywords(
     node: str, gate_name: str, cls: type[Gate] | None, operands: tuple[object, ...], keywords: Mapping[str, object]
 ) -> tuple[list[object], dict[str, object]]:
     """Tell operands given by name from attributes."""
+    if not keywords:
+        return list(operands), {}
     signature = cls.signature if cls else None
     names = signature.operands[: -1 if signature.variadic else None] if signature else ()
     attributes = {key: value for key, value in keywords.items() if key not in names}

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,8 +25,7 @@ Spec: TypeAlias = ArraySpec | Literal | None
 """What is known of a value before the run: shape and dtype, a Python literal, or nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundNode:
+class BoundNode(NamedTuple):
     """A gate node whose gate is at hand.
 
     Attributes:
@@ -88,10 +86,32 @@ def infer_specs(nodes: Iterable[BoundNode], specs: dict[str, Spec]) -> dict[str,
         AttributeValueError: An attribute does not fit the operand.
         GateError: An `infer` failed, or returned what it may not.
     """
+    numbers: dict[str, int] = {}
+    kinds = {name: _kind(spec, numbers) for name, spec in specs.items()}
+    # Gates are pure: what was learnt of one on operands of some kinds holds for every node that has it and them.
+    learnt: dict[tuple[int, ...], list[tuple[ArraySpec | None, int]]] = {}
     for node in nodes:
-        results = infer_node(node, [specs[operand] for operand in node.operands])
-        specs.update(zip(node.results, results, strict=True))
+        key = (id(node.gate), *map(kinds.__getitem__, node.operands))
+        found = learnt.get(key)
+        if found is None:
+            results = infer_node(node, [specs[operand] for operand in node.operands])
+            found = learnt[key] = [(spec, _kind(spec, numbers)) for spec in results]
+        for reference, (spec, kind) in zip(node.results, found, strict=True):
+            specs[reference] = spec
+            kinds[reference] = kind
     return specs
+
+
+def _kind(spec: Spec, numbers: dict[str, int]) -> int:
+    """Return a number for all that inference sees of a value. Two values of one number are one to every gate."""
+    if isinstance(spec, ArraySpec):
+        said = f"{spec.shape}{spec.dtype.str}"
+    elif spec is not None and (abs(spec) < 60_000 if isinstance(spec, float) else 0 <= spec < 128):
+        # Every dtype that it may take holds it, float16 and int8 too, so its type is all that counts.
+        said = type(spec).__name__
+    else:
+        said = repr(spec)
+    return numbers.setdefault(said, len(numbers))
 
 
 def infer_node(node: BoundNode, operands: Sequence[Spec]) -> Sequence[ArraySpec | None]:

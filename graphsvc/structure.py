@@ -1,14 +1,13 @@
 """The structure of a graph: inputs, constants, gate nodes and outputs, and how they hang together.
 
-The DAG is a `networkx.DiGraph`. It alone would lose `multiply(x, x)`, so each gate node keeps its operands in order.
+Each gate node keeps its operands in order. A `networkx.DiGraph` alone would lose `multiply(x, x)`; it is made for those
+who ask.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from graphsvc.arrays import Array, Literal
 from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry, reference
@@ -27,6 +26,9 @@ from graphsvc.errors import (
 from graphsvc.gate import Gate, attributes_of
 from graphsvc.inference import BoundNode, described
 from graphsvc.registry import Registry
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = ["GateNode", "Structure", "check_arity"]
 
@@ -60,10 +62,26 @@ class Structure:
         self.nodes: dict[str, GateNode] = {}
         self.outputs: dict[str, str] = {}
         self.versions: dict[str, int] = {}
-        self.topology: nx.DiGraph[str] = nx.DiGraph()
+        # For each value the gate nodes that it is an operand of, as often as it is.
+        self._users: dict[str, list[str]] = {}
+        self._topology: nx.DiGraph[str] | None = None
 
     def __contains__(self, name: str) -> bool:
-        return name in self.topology
+        return name in self._users
+
+    @property
+    def topology(self) -> "nx.DiGraph[str]":
+        """The DAG by name. Few ask for it and it is dear, so it is made when somebody does, and kept up from then."""
+        if self._topology is None:
+            # Importing it takes a third of the time that all of graphsvc takes.
+            import networkx as nx
+
+            made: nx.DiGraph[str] = nx.DiGraph()
+            made.add_nodes_from(self._users)
+            made.add_edges_from(edge for node in self.nodes.values() for edge in _edges(node))
+            # Only now, for another thread may ask meanwhile.
+            self._topology = made
+        return self._topology
 
     # Building
 
@@ -77,11 +95,18 @@ class Structure:
         self._claim(name, path)
         self.constants[name] = value
 
-    def add_node(self, node: GateNode, path: str = "") -> None:
+    def add_node(self, node: GateNode) -> None:
         """Add a gate node; its operands may come later. Raises DuplicateNameError."""
-        self._claim(node.name, path)
+        self._claim(node.name)
         self.nodes[node.name] = node
-        self.topology.add_edges_from((reference(operand)[0], node.name) for operand in node.operands)
+        for operand in node.operands:
+            source = _node_of(operand) if ":" in operand else operand
+            if source in self._users:
+                self._users[source].append(node.name)
+            else:
+                self._users[source] = [node.name]
+        if self._topology is not None:
+            self._topology.add_edges_from(_edges(node))
 
     def add_output(self, name: str, source: str, path: str = "") -> None:
         """Add an output. Raises DuplicateNameError or UnknownReferenceError."""
@@ -95,23 +120,39 @@ class Structure:
             msg = f"{_at(path)}There are two outputs named {name!r}. Give each its own name."
             raise DuplicateNameError(msg, name=name, path=path)
 
-    def _claim(self, name: str, path: str) -> None:
-        self.check_free(name, path)
-        self.topology.add_node(name)
+    def _claim(self, name: str, path: str = "") -> None:
+        if name in self._users:
+            # It was taken, or only referred to.
+            self.check_free(name, path)
+        else:
+            self._users[name] = []
+        if self._topology is not None:
+            self._topology.add_node(name)
+
+    def _has(self, name: str) -> bool:
+        return name in self.nodes or name in self.inputs or name in self.constants
 
     def check_free(self, name: str, path: str = "") -> None:
         """Raise DuplicateNameError if an input, a constant or a node bears the name."""
-        if name in self.inputs or name in self.constants or name in self.nodes:
+        if self._has(name):
             msg = f"{_at(path)}The name {name!r} is taken. Inputs, constants and nodes need different names."
             raise DuplicateNameError(msg, name=name, path=path)
 
     def check_reference(self, source: str, path: str = "") -> None:
         """Raise UnknownReferenceError if `source` refers to nothing in the graph."""
-        name = reference(source)[0]
-        if name not in self.inputs and name not in self.constants and name not in self.nodes:
+        name = _node_of(source)
+        if not self._has(name):
             known = [*self.inputs, *self.constants, *self.nodes]
             msg = f"{_at(path)}There is no value {quoted(name)} in the graph.{did_you_mean(name, known)}"
             raise UnknownReferenceError(msg, name=name[:128], path=path)
+
+    def _check_references(self, nodes: Sequence[NodeEntry]) -> None:
+        if len(self._users) == len(self.inputs) + len(self.constants) + len(self.nodes):
+            # Whatever is referred to is there.
+            return
+        for i, node in enumerate(nodes):
+            for j, operand in enumerate(node.operands):
+                self.check_reference(operand, f"nodes[{i}].operands[{j}]")
 
     # Documents
 
@@ -131,10 +172,10 @@ class Structure:
         for i, constant in enumerate(document.constants):
             structure.add_constant(constant.name, constant.value, f"constants[{i}].name")
         for i, node in enumerate(document.nodes):
-            structure.add_node(GateNode(node.name, node.gate, node.operands, node.attributes), f"nodes[{i}].name")
-        for i, node in enumerate(document.nodes):
-            for j, operand in enumerate(node.operands):
-                structure.check_reference(operand, f"nodes[{i}].operands[{j}]")
+            if node.name in structure:
+                structure.check_free(node.name, f"nodes[{i}].name")
+            structure.add_node(GateNode(node.name, node.gate, node.operands, node.attributes))
+        structure._check_references(document.nodes)
         for i, output in enumerate(document.outputs):
             structure.add_output(output.name, output.source, f"outputs[{i}].source")
         structure.order()
@@ -172,14 +213,37 @@ class Structure:
         Raises:
             CycleError: There is none, because a value depends on itself.
         """
-        try:
-            return [self.nodes[name] for name in nx.topological_sort(self.topology) if name in self.nodes]
-        except nx.NetworkXUnfeasible:
-            pass
-        names = [edge[0] for edge in nx.find_cycle(self.topology)]
+        waiting = {name: len(node.operands) for name, node in self.nodes.items()}
+        order = [name for name in self._users if not waiting.get(name)]
+        for name in order:
+            for user in self._users[name]:
+                waiting[user] -= 1
+                if not waiting[user]:
+                    order.append(user)
+        if len(order) == len(self._users):
+            return [self.nodes[name] for name in order if name in self.nodes]
+        names = self._cycle()
         shown = " -> ".join([*map(repr, names[:5]), *(["..."] if len(names) > 5 else []), repr(names[0])])
         msg = f"The values {shown} depend on each other. Remove one of these operands."
         raise CycleError(msg, node=names[0])
+
+    def _cycle(self) -> list[str]:
+        """Return the first cycle that a depth-first search meets; networkx's takes quadratic time."""
+        done: set[str] = set()
+        for start in self._users:
+            path = {} if start in done else {start: iter(self._users[start])}
+            while path:
+                name, users = path.popitem()
+                path[name] = users
+                user = next((user for user in users if user not in done), None)
+                if user is None:
+                    path.popitem()
+                    done.add(name)
+                elif user in path:
+                    return list(path)[list(path).index(user) :]
+                else:
+                    path[user] = iter(self._users[user])
+        return []
 
     def bind(self) -> tuple[BoundNode, ...]:
         """Find the gate of every node, and check what can be checked without shapes.
@@ -196,16 +260,20 @@ class Structure:
         """
         order = self.order()
         self._check_installed(order)
-        bare: dict[str, Gate] = {}
+        made: dict[str, Gate] = {}
         for node in order:
-            if node.gate is None and not node.attributes and node.gate_name in bare:
-                node.gate = bare[node.gate_name]
-            elif node.gate is None:
-                node.gate = self._make_gate(node)
-                if not node.attributes:
-                    bare[node.gate_name] = node.gate
-        bound = tuple(self._bound(node) for node in order)
-        self._check_outputs({result for node in bound for result in node.results})
+            if node.gate is not None:
+                continue
+            # What reads alike is alike, save for the bits of a NaN.
+            said = f"{node.gate_name} {node.attributes}" if node.attributes else node.gate_name
+            if said not in made or "nan" in said:
+                made[said] = self._make_gate(node)
+            node.gate = made[said]
+        # `node:first` means the first output as well as `node` does, but one value has one reference.
+        canonical = {source: self._canonical(source) for _, source in self._named_outputs()}
+        bound = tuple([_bound(node, canonical) for node in order])
+        if canonical:
+            self._check_outputs({result for node in bound for result in node.results})
         return bound
 
     def note_versions(self) -> None:
@@ -236,14 +304,6 @@ class Structure:
             msg = f"its attributes cannot be checked: {described(error)}"
             raise GateError(msg).at(node.name, node.gate_name) from error
 
-    def _bound(self, node: GateNode) -> BoundNode:
-        gate = cast(Gate, node.gate)
-        check_arity(node.name, node.gate_name, type(gate), len(node.operands))
-        # `node:first` means the first output as well as `node` does, but one value has one reference.
-        results = (node.name, *(f"{node.name}:{output}" for output in gate.signature.outputs[1:]))
-        operands = tuple(self._canonical(operand) for operand in node.operands)
-        return BoundNode(node.name, node.gate_name, gate, operands, results)
-
     def _canonical(self, source: str) -> str:
         name, output = reference(source)
         node = self.nodes.get(name)
@@ -255,21 +315,46 @@ class Structure:
         """Return the reference to the value of each output. The graph must be bound."""
         return {name: self._canonical(source) for name, source in self.outputs.items()}
 
+    def _named_outputs(self) -> Iterator[tuple[str, str]]:
+        """Yield who refers to an output by its name, and the reference."""
+        for node in self.nodes.values():
+            for operand in node.operands:
+                if ":" in operand:
+                    yield f"Node {node.name!r}", operand
+        yield from ((f"Output {name!r}", source) for name, source in self.outputs.items() if ":" in source)
+
     def _check_outputs(self, results: set[str]) -> None:
         """Check references with an output name, which only a bound node can answer."""
-        for owner, source in self._references():
-            name, output = reference(source)
-            if output is None or self._canonical(source) in results:
+        for owner, source in self._named_outputs():
+            if self._canonical(source) in results:
                 continue
+            name = _node_of(source)
             gate = self.nodes[name].gate if name in self.nodes else None
             known = ", ".join(gate.signature.outputs) if gate else "none, for it is no gate node"
             msg = f"{owner} refers to {quoted(source)}, but {name!r} has no such output. Its outputs: {known}."
             raise UnknownReferenceError(msg, name=source)
 
-    def _references(self) -> Iterator[tuple[str, str]]:
-        for node in self.nodes.values():
-            yield from ((f"Node {node.name!r}", operand) for operand in node.operands)
-        yield from ((f"Output {name!r}", source) for name, source in self.outputs.items())
+
+def _bound(node: GateNode, canonical: Mapping[str, str]) -> BoundNode:
+    """Return a node whose gate has been made, with the references that are not canonical replaced."""
+    name, operands, gate = node.name, node.operands, cast(Gate, node.gate)
+    signature = gate.signature
+    if not signature.accepts(len(operands)):
+        check_arity(name, node.gate_name, type(gate), len(operands))
+    if canonical:
+        operands = tuple([canonical.get(operand, operand) for operand in operands])
+    others = signature.outputs[1:]
+    results = (name, *[f"{name}:{output}" for output in others]) if others else (name,)
+    return BoundNode(name, node.gate_name, gate, operands, results)
+
+
+def _node_of(source: str) -> str:
+    """Return the name of the node that a reference refers to an output of."""
+    return reference(source)[0] if ":" in source else source
+
+
+def _edges(node: GateNode) -> list[tuple[str, str]]:
+    return [(_node_of(operand), node.name) for operand in node.operands]
 
 
 def _at(path: str) -> str:

@@ -294,6 +294,15 @@ def test_cycles_are_refused_with_their_names():
         assert caught.value.message.count("'n") <= 6
 
 
+def test_a_cycle_behind_a_long_chain_is_found_in_linear_time():
+    """A chain that is declared backwards is walked once, not once from each of its nodes."""
+    nodes = [{"name": f"n{i}", "gate": "exp", "operands": [f"n{i + 1}"]} for i in range(20_000)]
+    nodes += [{"name": "n20000", "gate": "exp", "operands": []}, {"name": "a", "gate": "exp", "operands": ["a"]}]
+    document = document_from_json(json.dumps({"graphsvc": 1, "nodes": nodes}))
+    with pytest.raises(errors.CycleError, match="'a' -> 'a'"):
+        ComputationalGraph.from_document(document)
+
+
 def test_nodes_may_stand_in_any_order():
     """A document need not be sorted."""
     nodes = [{"name": "b", "gate": "exp", "operands": ["a"]}, {"name": "a", "gate": "negative", "operands": ["x"]}]

@@ -1,6 +1,7 @@
 """ComputationalGraph: building, running, and what comes out."""
 
 import itertools
+import math
 import operator
 import pickle
 import sys
@@ -13,7 +14,12 @@ import pytest
 
 import graphsvc
 from graphsvc import ComputationalGraph, errors
+from graphsvc.arrays import DTYPES, ArraySpec
+from graphsvc.document import GraphDocument, InputEntry, NodeEntry, document_from_dict
 from graphsvc.gates.activations import LeakyRelu, Sigmoid
+from graphsvc.inference import infer_node, infer_specs
+from graphsvc.registry import default_registry
+from graphsvc.structure import Structure
 
 
 def test_operators_build_what_an_expression_says():
@@ -331,6 +337,112 @@ def test_topology_is_a_read_only_networkx_graph():
     assert list(nx.ancestors(graph.topology, "q")) in (["x", "y"], ["y", "x"])
     with pytest.raises(nx.NetworkXError):
         graph.topology.add_node("new")
+
+
+def random_document(seed: int, *, cyclic: bool) -> GraphDocument:
+    """Nodes in any order; operands are earlier values, later ones, and the same one twice."""
+    random = np.random.default_rng(seed)
+    values = ["x", "y", "c"]
+    nodes = []
+    for i in range(int(random.integers(1, 14))):
+        nodes.append({"name": f"n{i}", "gate": "add", "operands": tuple(random.choice(values, 3).tolist())})
+        values.append(f"n{i}")
+    if cyclic:
+        # All depend on the first, so whatever it depends on closes a cycle.
+        for i, node in enumerate(nodes[1:]):
+            node["operands"] = (*node["operands"], f"n{i}", *random.choice(values, i % 3).tolist())
+        nodes[0]["operands"] += (values[-1],)
+    random.shuffle(nodes)
+    return document_from_dict(
+        {
+            "graphsvc": 1,
+            "inputs": ({"name": "x"}, {"name": "y"}),
+            "constants": ({"name": "c", "value": 2},),
+            "nodes": tuple(nodes),
+        }
+    )
+
+
+def dag_of(document: GraphDocument) -> "nx.DiGraph[str]":
+    """Return the DAG that networkx makes of a document, entry by entry."""
+    dag: nx.DiGraph[str] = nx.DiGraph()
+    dag.add_nodes_from(entry.name for entry in (*document.inputs, *document.constants))
+    for node in document.nodes:
+        dag.add_node(node.name)
+        dag.add_edges_from((operand, node.name) for operand in node.operands)
+    return dag
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_order_and_topology_are_those_of_networkx(seed):
+    """Gates run in the order of networkx's generations, on which the bits of a sum depend; so stands the topology."""
+    document = random_document(seed, cyclic=False)
+    dag = dag_of(document)
+    structure = Structure.from_document(document, default_registry())
+    assert [node.name for node in structure.order()] == [name for name in nx.topological_sort(dag) if name[0] == "n"]
+    assert list(structure.topology) == list(dag)
+    assert list(structure.topology.edges) == list(dag.edges)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_the_cycle_in_an_error_is_that_of_networkx(seed):
+    """It is one that is there, and the same each time."""
+    document = random_document(seed, cyclic=True)
+    names = [edge[0] for edge in nx.find_cycle(dag_of(document))]
+    with pytest.raises(errors.CycleError) as caught:
+        Structure.from_document(document, default_registry())
+    assert " -> ".join(map(repr, names[:5])) in caught.value.message
+    assert caught.value.facts["node"] == names[0]
+
+
+def test_a_topology_that_is_held_follows_the_graph():
+    """A view shows what is added later."""
+    graph = graphsvc.parse("f = x * y")
+    topology = graph.topology
+    graph.add("exp", graph.input("z"), name="e")
+    assert list(topology.edges) == [("x", "f"), ("y", "f"), ("z", "e")]
+    graph.add("exp", graph.constant(2.0, "two"), name="g")
+    assert list(topology.predecessors("g")) == ["two"]
+
+
+def test_nodes_that_share_an_inference_learn_what_each_would_alone():
+    """Literals of every size beside every dtype: none speaks for another, and an error names the node at fault."""
+    literals = (0, 1, 2.0, -0.5, -1, 127, 128, 255, 300, 6e4, 65520.0, 1e300, math.inf, math.nan, -(2**40))
+    graph = ComputationalGraph()
+    for dtype, value in itertools.product(DTYPES, literals):
+        x = graph.input(f"x{len(graph.inputs)}", dtype=dtype)
+        for gate in ("add", "less"):
+            graph.add(gate, x, value)
+        graph.add("add", x, x)
+    structure = graph._structure
+    specs = {name: ArraySpec((2,), DTYPES[entry.dtype]) for name, entry in structure.inputs.items()}
+    known = {**specs, **structure.constants}
+    sound, refused = [], []
+    for node in structure.bind():
+        try:
+            results = infer_node(node, [known[operand] for operand in node.operands])
+        except errors.GraphsvcError as error:
+            refused.append((node, error.message))
+        else:
+            sound.append(node)
+            known.update(zip(node.results, results, strict=True))
+    assert infer_specs(sound, {**specs, **structure.constants}) == known
+    assert len(refused) > 20
+    for node, message in refused:
+        with pytest.raises(errors.GraphsvcError) as caught:
+            infer_specs([*sound, node], {**specs, **structure.constants})
+        assert (caught.value.message, caught.value.node) == (message, node.name)
+
+
+def test_gates_of_equal_attributes_are_told_apart_by_type():
+    """True and 1 are equal, but a gate that takes the one does not take the other for it."""
+    nodes = tuple(
+        NodeEntry(name=f"n{i}", gate="sum", operands=("x",), attributes={"axis": 0, "keepdims": keepdims})
+        for i, keepdims in enumerate((True, False, 1, True))
+    )
+    document = GraphDocument(inputs=(InputEntry(name="x"),), nodes=nodes)
+    with pytest.raises(errors.AttributeValueError, match="'n2'"):
+        ComputationalGraph.from_document(document).check()
 
 
 def network(*sizes: int) -> ComputationalGraph:

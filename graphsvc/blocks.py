@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -24,11 +24,14 @@ from graphsvc.recording import Constant, Kind, placed, recast, reshaped, taken
 
 __all__ = ["BlockedKernel", "thread_count"]
 
-_REGISTER_BYTES: Final = 2 << 20
+_REGISTER_BYTES: Final = 3 << 20
 """Bytes of all registers of a thread."""
 
-_BLOCK_ELEMENTS: Final = (1 << 12, 1 << 16)
-"""Fewest and most elements of a block, as long as a row allows."""
+_BLOCK_ELEMENTS: Final = (1 << 12, 1 << 17)
+"""Fewest and most elements of a block, as long as a row allows. In small ones threads wait for each other."""
+
+_DIVIDED: Final = 1 << 15
+"""Elements from which on there is more than one block."""
 
 _PROVEN_ELEMENTS: Final = 1 << 12
 """Elements of the first rows, on which recordings are compared with their gates."""
@@ -110,11 +113,13 @@ class BlockedKernel:
         self.results = (*kernel.outputs, *(member.operation.result for member in self._parts))
         self.operands = tuple(self._inputs)
         width = sum(r.dtype.itemsize for r in self._registers if r.form is Form.FULL)
-        most = _REGISTER_BYTES // max(1, width)
-        elements = min(max(1 << max(0, most.bit_length() - 1), _BLOCK_ELEMENTS[0]), _BLOCK_ELEMENTS[1])
-        height = max(1, min(self.rows, elements // max(1, self.columns)))
-        self.blocks = max(1, -(-self.rows // height))
-        self.height = max(1, -(-self.rows // self.blocks))
+        elements = min(max(_REGISTER_BYTES // max(1, width), _BLOCK_ELEMENTS[0]), _BLOCK_ELEMENTS[1])
+        height = max(1, elements // max(1, self.columns))
+        blocks = max(1, -(-self.rows // height))
+        if self.rows * self.columns >= _DIVIDED:
+            # An even number, that two threads share without waiting.
+            blocks += blocks % 2
+        self.height = max(1, -(-self.rows // blocks))
         self.blocks = max(1, -(-self.rows // self.height))
 
     # Layout
@@ -181,7 +186,6 @@ class BlockedKernel:
             for value in dying:
                 if value in held:
                     self._give(held.pop(value))
-            chosen = [self._places[value] for value in dying if self._places.get(value) == f"w{value}"]
             if member.part:
                 # At once, for the register may be used again.
                 parts.append(f"p{len(parts)}")
@@ -246,7 +250,9 @@ class BlockedKernel:
     def _part(self, code: _Code, member: Member, operand: str) -> str:
         operation = member.operation
         if member.form is Form.COLUMN and operation.function is np.add:
-            return f"{code.bind(_sum_rows)}({operand})"
+            folded = self._take(Form.FULL, self.lowered.spec(operation.operands[0]).dtype)
+            self._give(folded)
+            return f"{code.bind(_sum_rows)}({operand}, r{folded})"
         axis = "0" if member.form is Form.COLUMN else "None"
         wide = self._widened(code, member, operand)
         return f"{code.bind(operation.function.reduce)}({wide}, {axis}, None)"  # type: ignore[attr-defined]
@@ -437,22 +443,23 @@ def _quietly(work: Callable[..., None], todo: Iterator[int]) -> None:
         work(todo, None)
 
 
-def _sum_rows(x: Array) -> Array:
+def _sum_rows(x: Array, folded: Array) -> Array:
     """Sum over rows pairwise: as exact as NumPy's sums along contiguous memory, and as fast.
 
     Args:
         x: Shape `(rows, columns)`.
+        folded: What the sums of pairs are written to. Shape and dtype of `x`; it may be `x` itself.
 
     Returns:
         Shape `(columns,)`; of the dtype of `x`, float16 as float32.
     """
-    if x.dtype == np.float16:
-        x = x.astype(np.float32)
-    while len(x) > 8 and x.dtype.kind == "f":
-        half = len(x) // 2
-        folded = x[:half] + x[half : 2 * half]
-        if len(x) % 2:
-            folded[0] += x[-1]
-        x = folded
-    total: Array = np.add.reduce(x, 0)
-    return total
+    if x.dtype.kind != "f" or x.dtype == np.float16:
+        return cast(Array, np.add.reduce(x, 0, np.float32 if x.dtype == np.float16 else None))
+    rows = len(x)
+    while rows > 8:
+        half = rows // 2
+        np.add(x[:half], x[half : 2 * half], out=folded[:half])
+        if rows % 2:
+            np.add(folded[0], x[rows - 1], out=folded[0])
+        x, rows = folded, half
+    return cast(Array, np.add.reduce(x[:rows], 0))

@@ -180,6 +180,7 @@ class _Lowering:
         self.saved: dict[str, tuple[int, ...]] = {}
         self.reasons: dict[str, str] = {}
         self._known: dict[Hashable, int] = {}
+        self._negatives: dict[int, int] = {}
         for name, spec in inputs.items():
             self.values[name] = self.lowered.inputs[name] = self._new(spec)
         for name, value in constants.items():
@@ -233,6 +234,8 @@ class _Lowering:
         if found is None:
             found = self._known[key] = self._new(ArraySpec(cast("tuple[int, ...]", shape), made.dtype))
             self.lowered.operations.append(Operation(made.kind, made.function, operands, made.keywords, found, floor))
+            if made.function is np.negative and made.dtype.kind == "f":
+                self._negatives[found] = operands[0]
             if made.function is np.broadcast_to:
                 self.lowered.sources[found] = self.lowered.sources.get(operands[0], operands[0])
         return found
@@ -273,6 +276,10 @@ class _Lowering:
                 # NumPy multiplies for this exponent; the proof compares.
                 square = Instruction(Kind.MAP, np.multiply, (), (), made.dtype, None)
                 return self.emit(square, (operands[0], operands[0]), floor)
+        if not made.keywords and made.dtype.kind == "f" and all(specs[operand] == spec for operand in operands):
+            unsigned = self._unsigned(made, operands, floor)
+            if unsigned is not None:
+                return unsigned
         if made.function in (np.multiply, np.divide):
             first, second = operands
             # The divisor alone may be dropped, either factor may.
@@ -283,6 +290,26 @@ class _Lowering:
         if made.function is np.where and operands[0] in constants and np.size(constants[operands[0]]) == 1:
             kept = operands[1] if np.all(constants[operands[0]]) else operands[2]
             return kept if specs[kept] == spec and kept not in constants else None
+        return None
+
+    def _unsigned(self, made: Instruction, operands: tuple[int, ...], floor: int) -> int | None:
+        """Return a value computed without the negations of its operands, which change no other bit than the sign."""
+        bases = tuple(self._negatives.get(operand, operand) for operand in operands)
+        if bases == operands:
+            return None
+        if made.function is np.negative:
+            return bases[0]
+        plain = functools.partial(Instruction, Kind.MAP, operands=(), keywords=(), dtype=made.dtype, shape=None)
+        signs = tuple(base != operand for base, operand in zip(bases, operands, strict=True))
+        if made.function in (np.multiply, np.divide):
+            value = self.emit(made, bases, floor)
+            return value if all(signs) else self.emit(plain(function=np.negative), (value,), floor)
+        if made.function is np.add and signs[0] != signs[1]:
+            minuend, subtrahend = bases if signs[1] else bases[::-1]
+            return self.emit(plain(function=np.subtract), (minuend, subtrahend), floor)
+        # -a - b is another zero than -(a + b) where they cancel, so it stays.
+        if made.function is np.subtract and signs == (False, True):
+            return self.emit(plain(function=np.add), bases, floor)
         return None
 
     def _seen(self, made: Instruction, operand: int, floor: int) -> int | None:

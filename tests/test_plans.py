@@ -15,6 +15,7 @@ from graphsvc.gate import Gate
 from tests.every_gate import every_example
 
 SHAPES = [(), (1,), (5,), (4, 1), (4, 5), (3, 4, 5), (3, 1, 1), (6, 7)]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.0, np.inf, -np.inf, np.nan]
 EXAMPLES = every_example()
 LARGE_SHAPES = [(), (1500,), (40, 1), (40, 50), (50,), (3, 40, 50), (3, 1, 1)]
 
@@ -34,10 +35,14 @@ def random_graphs(draw: st.DrawFn, shapes: list[tuple[int, ...]], most: int = 12
     """Draw a DAG over all gates, with broadcasting, fan-out and several outputs."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dtypes = draw(st.sampled_from([["float64"], ["float32"], ["float64", "float32", "float16"]]))
+    special = draw(st.booleans())
     graph, inputs = ComputationalGraph(), {}
     values: list[tuple[Any, ArraySpec]] = []
     for i in range(draw(st.integers(1, 3))):
         array = np.asarray(random.normal(size=draw(st.sampled_from(shapes)))).astype(draw(st.sampled_from(dtypes)))
+        if special:
+            chosen = random.choice(SPECIAL, array.shape).astype(array.dtype)
+            array = np.where(random.random(array.shape) < 0.3, chosen, array)
         inputs[f"x{i}"] = array
         values.append((graph.input(f"x{i}"), spec_of(array)))
     gates = []

@@ -402,7 +402,7 @@ class BlockedKernel:
             matrix = self._matrix(np.asarray(array), form)
             values[value] = matrix[:rows] if form in (Form.FULL, Form.ROW) else matrix
         for value in self.kernel.forms.keys() & self.lowered.constants.keys():
-            known = self._constant(self.lowered.constants[value], value)
+            known: Any = self._constant(self.lowered.constants[value], value)
             values[value] = known[:rows] if self.kernel.forms[value] in (Form.FULL, Form.ROW) else known
         for member in self.kernel.members:
             operation = member.operation

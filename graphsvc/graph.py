@@ -29,6 +29,7 @@ from graphsvc.errors import (
     quoted,
 )
 from graphsvc.evaluation import Evaluation, InputGradients
+from graphsvc.explanation import Explanation
 from graphsvc.expression import document_from_expression
 from graphsvc.gate import Gate, attributes_of
 from graphsvc.inference import Spec, infer_specs
@@ -279,6 +280,24 @@ class ComputationalGraph:
         else:
             specs = {name: spec_of(array) for name, array in judge_inputs(entries, inputs).items()}
         return summarize(runnable.nodes, entries, infer_specs(runnable.nodes, runnable.constant_specs() | specs))
+
+    def explain(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> Explanation:
+        """Say how `value_and_grad` would answer: what is fused, what is not and why, and what memory it takes.
+
+        Args:
+            inputs: An array, number or list for each input, by name; shapes and dtypes alone matter.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one.
+            outputs: Outputs that are wanted; None means all.
+
+        Raises:
+            GraphsvcError: As `value_and_grad`, for a wrong graph or question.
+        """
+        return self._bind().explained(inputs, wrt, outputs)
 
     # Documents ------------------------------------------------------------------------------------------------------
 

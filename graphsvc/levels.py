@@ -6,9 +6,10 @@ down; the contributions of a level are added in the order in which the loop adds
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard, cast
 
 import numpy as np
 
@@ -185,7 +186,7 @@ def _rule_call(method: Callable[..., Any], gate: Any, names: Sequence[str]) -> C
     return lambda arrays: call_rule(method, gate, {}, places, arrays)
 
 
-def _fits(recording: Recording | str, fixed: Iterable[int]) -> bool:
+def _fits(recording: Recording | str, fixed: Iterable[int]) -> TypeGuard[Recording]:
     """Tell whether a recording gives the same bits on arrays of numbers as on numbers."""
     if isinstance(recording, str) or recording.guards or None in recording.results:
         return False
@@ -250,6 +251,25 @@ class LevelProgram:
         self._spaces: list[_Workspace] = []
         self._proven = False
 
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of outputs and gradients."""
+        return 8 * (len(self._outputs) + len(self._gradients))
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of arrays that a run takes at most at one time, with its results."""
+        return 8 * (2 * self._size + 3 * self._gathered) + self.result_bytes
+
+    def describe(self) -> tuple[dict[str, int], int]:
+        """Return how many gates of each name there are, and how many calls they make."""
+        gates: Counter[str] = Counter()
+        for batches in self._levels:
+            for batch in batches:
+                gates[batch.kind.step.node.gate_name] += batch.count
+        space = self._spaces[-1] if self._spaces else _Workspace(self)
+        return dict(gates.most_common()), sum(map(len, [*space.forward, *space.backward]))
+
     def _order(self, batches: Sequence[_Batch]) -> tuple[Array, Array]:
         """Return where the contributions of a level to gradients lie, and to which values they go, in the loop's order.
 
@@ -275,7 +295,7 @@ class LevelProgram:
     @staticmethod
     def _gathered_place(batch: _Batch, position: int) -> int:
         # A contribution for each gathered operand: one place serves both.
-        return batch.place(position).start
+        return cast(int, batch.place(position).start)
 
     def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> list[Array]:
         """Run.

@@ -130,10 +130,10 @@ class Program:
         """
         alive = peak = 0
         for part, frees in zip(self.parts, self._frees, strict=True):
-            made = sum(self._nbytes(result) for result in self._line_results(part))
+            made = sum(self.nbytes(result) for result in self._line_results(part))
             alive += made
             peak = max(peak, alive + (made if isinstance(part, GateCall) else 0))
-            alive -= sum(self._nbytes(value) for value in frees if value not in self._given)
+            alive -= sum(self.nbytes(value) for value in frees if value not in self._given)
         copies = sum(self.lowered.spec(value).nbytes for value in self._results if value in self._copied)
         return max(peak, alive + copies)
 
@@ -145,7 +145,13 @@ class Program:
     def _line_results(self, part: Operation | GateCall | Kernel) -> tuple[int, ...]:
         return self.kernels[id(part)].results if isinstance(part, Kernel) else part.results
 
-    def _nbytes(self, value: int) -> int:
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of outputs and gradients."""
+        return sum(self.lowered.spec(value).nbytes for value in self._results)
+
+    def nbytes(self, value: int) -> int:
+        """Return the bytes that making a value takes; a view takes none."""
         spec = self.lowered.specs[value]
         return spec.nbytes if spec and value not in self._views else 0
 

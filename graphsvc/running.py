@@ -8,11 +8,12 @@ import numpy as np
 
 from graphsvc import backprop
 from graphsvc.answers import Answer, Questions
-from graphsvc.arrays import Array, ArraySpec, Literal, owned, read_only, spec_of
+from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned, read_only, spec_of
 from graphsvc.cache import Cache
 from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
 from graphsvc.evaluation import Evaluation, InputGradients
 from graphsvc.examiner import Examiner
+from graphsvc.explanation import Explanation, explain
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.levels import level_program
 from graphsvc.lowering import Recordings, lower
@@ -128,6 +129,27 @@ class RunnableGraph:
         if profile:
             gradients.profile = profiler.profile()
         return results, gradients
+
+    def explained(
+        self, inputs: Mapping[str, object], wrt: Iterable[str] | None, outputs: Iterable[str] | None
+    ) -> Explanation:
+        """See `ComputationalGraph.explain`."""
+        arrays = judge_inputs(self._inputs, inputs)
+        names = judge_outputs(self._sources, outputs)
+        known = self._output_specs({name: spec_of(array) for name, array in arrays.items()}, names)
+        # Gradients of 1 arrive where that is a question; elsewhere any.
+        given = None
+        if known is not None and (len(names) > 1 or known[names[0]].size != 1):
+            given = {
+                n: np.broadcast_to(s.dtype.type(1), s.shape) for n, s in known.items() if is_differentiable(s.dtype)
+            }
+        question = self._judged(inputs, wrt, given, outputs)
+        answer = self._answer(question)
+        if answer is None:
+            opaque = next(step.node for step in question.plan.steps if None in step.specs)
+            reason = f"gate {opaque.gate_name!r} at node {opaque.name!r} has no infer, so shapes are not known before"
+            return Explanation((), 0, 0, 0, reason)
+        return explain(answer.program)
 
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
         """See `ComputationalGraph.forward`."""

@@ -192,3 +192,15 @@ class TestBlocks:
     def test_blocks_agree_with_the_loops_on_random_graphs(self, case):
         """All gates, with every array cut into many blocks."""
         assert_agree(case)
+
+
+def test_zeros_keep_their_signs():
+    """-a + -b is +0 where they cancel, and not the negative of a + b."""
+    graph = ComputationalGraph()
+    x = graph.input("x")
+    graph.output("u", -x)
+    graph.output("v", -x)
+    for _ in range(2):
+        _, gradients = graph.value_and_grad({"x": 1.0}, output_gradients={"u": 1.0, "v": -1.0})
+        assert gradients["x"] == 0
+        assert not np.signbit(gradients["x"])

@@ -73,14 +73,31 @@ def make_plan(
         differentiated: The wanted outputs at which a gradient arrives.
     """
     needed = _needed(nodes, outputs.values())
+    literals = {reference for reference, spec in specs.items() if type(spec) in (int, float)}
     reached, active = _reached(needed, specs, wrt)
     wanted, blocked = _wanted(needed, reached, active, {outputs[name] for name in differentiated}, specs)
     steps = []
     alive = set(outputs.values())
     for node in reversed(needed):
-        frees = tuple({ref for ref in (*node.operands, *node.results) if ref not in alive})
-        alive.update(node.operands)
-        steps.append(_step(node, wanted.get(node.name, ()), frees, specs))
+        operands, results = node.operands, node.results
+        frees = () if alive.issuperset(operands) else tuple(dict.fromkeys([o for o in operands if o not in alive]))
+        if not alive.issuperset(results):
+            frees += tuple([result for result in results if result not in alive])
+        alive.update(operands)
+        flags = wanted.get(node.name, ())
+        rules, kept_operands, kept_outputs = _needs(type(node.gate), flags)
+        steps.append(
+            Step(
+                node=node,
+                literal=not literals.isdisjoint(operands),
+                wanted=flags,
+                rules=rules,
+                kept_operands=kept_operands,
+                kept_outputs=kept_outputs,
+                specs=tuple([spec if isinstance(spec := specs[result], ArraySpec) else None for result in results]),
+                frees=frees,
+            )
+        )
     return Plan(tuple(reversed(steps)), dict(outputs), blocked)
 
 
@@ -107,10 +124,10 @@ def _reached(
     active = set(wrt)
     reached = {}
     for node in nodes:
-        flags = tuple(operand in active for operand in node.operands)
-        if any(flags):
-            reached[node.name] = flags
-            active.update(result for result in node.results if _has_gradient(specs[result]))
+        operands = node.operands
+        if not active.isdisjoint(operands):
+            reached[node.name] = tuple([operand in active for operand in operands])
+            active.update([result for result in node.results if _has_gradient(specs[result])])
     return reached, active
 
 
@@ -125,15 +142,23 @@ def _wanted(
     live = set(differentiated)
     wanted = {}
     blocked: NotDifferentiableError | None = None
+    unblocked: set[tuple[type[Gate], tuple[bool, ...], tuple[int, ...]]] = set()
+    complexes = any(isinstance(spec, ArraySpec) and spec.dtype.kind == "c" for spec in set(specs.values()))
     for node in reversed(nodes):
-        arriving = [i for i, result in enumerate(node.results) if result in live and result in active]
-        if not arriving or node.name not in reached:
+        flags = reached.get(node.name)
+        if flags is None or live.isdisjoint(node.results):
             continue
-        flags = reached[node.name]
-        blocked = blocked or _obstacle(node, flags, arriving, specs)
+        arriving = tuple([i for i, result in enumerate(node.results) if result in live and result in active])
+        if not arriving:
+            continue
+        # Nodes that are alike are looked at once.
+        alike = type(node.gate), flags, arriving
+        if alike not in unblocked or complexes:
+            blocked = blocked or _obstacle(node, flags, arriving, specs)
+            unblocked.add(alike)
         # What is blocked for this question may be kept for a narrower one, that a later backward asks.
         wanted[node.name] = flags
-        live.update(operand for operand, flag in zip(node.operands, flags, strict=True) if flag)
+        live.update([operand for operand, flag in zip(node.operands, flags, strict=True) if flag])
     return wanted, blocked
 
 
@@ -159,32 +184,18 @@ def _obstacle(
     return None
 
 
-def _step(node: BoundNode, wanted: tuple[bool, ...], frees: tuple[str, ...], specs: Mapping[str, Spec]) -> Step:
-    signature = node.gate.signature
-    indices = frozenset(signature.index(position) for position, flag in enumerate(wanted) if flag)
-    rules, read, kept_outputs = _needs(type(node.gate), indices)
-    return Step(
-        node=node,
-        literal=any(type(specs[operand]) in (int, float) for operand in node.operands),
-        wanted=wanted,
-        rules=rules,
-        kept_operands=frozenset(p for p in range(len(wanted)) if signature.index(p) in read) if read else read,
-        kept_outputs=kept_outputs,
-        specs=tuple(spec if isinstance(spec := specs[result], ArraySpec) else None for result in node.results),
-        frees=frees,
-    )
-
-
 @functools.lru_cache(maxsize=4096)
 def _needs(
-    cls: type[Gate], wanted: frozenset[int]
+    cls: type[Gate], wanted: tuple[bool, ...]
 ) -> tuple[tuple[tuple[BackwardRule, int | None], ...], frozenset[int], frozenset[int]]:
-    """Return the rules to call for gradients of the wanted named operands, and the operands and outputs they read."""
+    """Return the rules to call for the wanted gradients, and the positions of the operands and outputs they read."""
     signature = cls.signature
+    indices = frozenset(signature.index(position) for position, flag in enumerate(wanted) if flag)
     rules: tuple[tuple[BackwardRule, int | None], ...] = ()
-    if wanted and signature.rule:
+    if indices and signature.rule:
         rules = ((signature.rule, None),)
-    elif wanted:
-        rules = tuple((signature.rules[index], index) for index in sorted(wanted) if index in signature.rules)
-    operands = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
+    elif indices:
+        rules = tuple((signature.rules[index], index) for index in sorted(indices) if index in signature.rules)
+    read = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
+    operands = frozenset(position for position in range(len(wanted)) if signature.index(position) in read)
     return rules, operands, frozenset[int]().union(*(rule.needs[Source.OUTPUT] for rule, _ in rules))

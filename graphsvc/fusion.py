@@ -18,7 +18,7 @@ from graphsvc.recording import Kind, taken
 
 __all__ = ["Form", "Kernel", "Member", "Part", "schedule"]
 
-_LEAST: Final = 4096
+_LEAST: Final = 1 << 13
 """Elements below which blocks gain nothing."""
 
 _MOST_COLUMNS: Final = 1 << 17

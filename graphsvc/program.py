@@ -6,6 +6,7 @@ nothing but our own numbers. Long ones stay a loop, because compiling takes 18 m
 """
 
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,6 +35,9 @@ _KEPT_BYTES: Final = 1 << 20
 
 _LARGE: Final = 1 << 12
 """Elements from which on a value is dropped as soon as nobody needs it."""
+
+_LONG: Final = 1 << 18
+"""Elements from which on a call may take long, so that a run may have to stop before it."""
 
 _OPERATORS: Final[Mapping[Any, str]] = {
     np.add: "{} + {}",
@@ -166,18 +170,25 @@ class Program:
             return _Line(call, part.operands, part.results, interruptible=True)
         keywords = dict(part.keywords)
         function: Callable[..., Any] = part.function
-        operator = None
+        symbols = None
         if part.kind is Kind.REDUCE:
             function = functools.partial(function.reduce, **keywords, keepdims=keywords["axis"] is not None)  # type: ignore[attr-defined]
+        elif function in _METHODS:
+            function = operator.methodcaller(_METHODS[function], *keywords.values())
         elif keywords:
             function = functools.partial(function, **keywords)
         elif self._is_number(part.result) and all(self._is_number(v) or self._is_weak(v) for v in part.operands):
-            operator = _OPERATORS.get(function)
+            symbols = _OPERATORS.get(function)
             if function is np.where and self._specs_alike(part):
-                operator = "{1} if {0} else {2}"
-        if part.kind is Kind.WHOLE or self._is_large(part.result):
+                symbols = "{1} if {0} else {2}"
+        if self._takes_long(part):
             return _Line(functools.partial(_call_alone, function), part.operands, part.results, interruptible=True)
-        return _Line(function, part.operands, part.results, operator=operator)
+        return _Line(function, part.operands, part.results, operator=symbols)
+
+    def _takes_long(self, part: Operation) -> bool:
+        if part.function in _VIEWS:
+            return False
+        return any(self.lowered.spec(value).size >= _LONG for value in (part.result, *part.operands))
 
     def _is_number(self, value: int) -> bool:
         spec = self.lowered.specs[value]
@@ -354,6 +365,9 @@ class Program:
                 raise UntrueRecordingError(trace.node, trace.method)
         return True
 
+
+_METHODS: Final[Mapping[Any, str]] = {np.transpose: "transpose", reshaped: "reshape"}
+"""Methods of arrays, which take a third of the time of the functions."""
 
 _VIEWS: Final = (np.broadcast_to, np.transpose, reshaped)
 

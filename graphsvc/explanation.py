@@ -129,10 +129,7 @@ def _gate(program: Program, call: GateCall) -> PlanPart:
     )
 
 
-def _gates(program: Program, made: set[int]) -> dict[str, int]:
-    """Return how many gates of each name have a result among these values."""
-    found: dict[str, str] = {}
-    for trace in program.lowered.traces:
-        if not made.isdisjoint(value for value in trace.results if value is not None):
-            found[trace.node.name] = trace.node.gate_name
-    return dict(Counter(found.values()).most_common())
+def _gates(program: Program, values: set[int]) -> dict[str, int]:
+    """Return how many gates of each name these values are computed for."""
+    makers = {made.name: made.gate_name for value in values if (made := program.lowered.makers.get(value))}
+    return dict(Counter(makers.values()).most_common())

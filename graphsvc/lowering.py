@@ -79,6 +79,7 @@ class Lowered:
         guards: Values that must be found true or false.
         traces: What was recorded, and where it ended up.
         sources: For each value that is another one broadcast, that one.
+        makers: The gate node that a value was first computed for.
     """
 
     specs: list[ArraySpec | None] = field(default_factory=list)
@@ -91,6 +92,7 @@ class Lowered:
     guards: list[tuple[int, bool]] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     sources: dict[int, int] = field(default_factory=dict)
+    makers: dict[int, BoundNode] = field(default_factory=dict)
 
     def spec(self, value: int) -> ArraySpec:
         """Return shape and dtype of an array."""
@@ -181,6 +183,7 @@ class _Lowering:
         self.reasons: dict[str, str] = {}
         self._known: dict[Hashable, int] = {}
         self._negatives: dict[int, int] = {}
+        self._node: BoundNode | None = None
         for name, spec in inputs.items():
             self.values[name] = self.lowered.inputs[name] = self._new(spec)
         for name, value in constants.items():
@@ -234,6 +237,8 @@ class _Lowering:
         if found is None:
             found = self._known[key] = self._new(ArraySpec(cast("tuple[int, ...]", shape), made.dtype))
             self.lowered.operations.append(Operation(made.kind, made.function, operands, made.keywords, found, floor))
+            if self._node:
+                self.lowered.makers[found] = self._node
             if made.function is np.negative and made.dtype.kind == "f":
                 self._negatives[found] = operands[0]
             if made.function is np.broadcast_to:
@@ -354,6 +359,7 @@ class _Lowering:
 
     def forward(self, step: Step) -> None:
         """Lower the forward call of a gate."""
+        self._node = step.node
         node, signature = step.node, step.node.gate.signature
         operands = self._operands(step)
         recording = self.recordings.get(
@@ -438,6 +444,7 @@ class _Lowering:
 
     def backward(self, step: Step) -> None:
         """Lower the backward call of a gate."""
+        self._node = step.node
         arriving = [
             self.recast(self.gradients[result], cast(ArraySpec, spec).dtype, -1) if result in self.gradients else None
             for result, spec in zip(step.node.results, step.specs, strict=True)

@@ -130,13 +130,13 @@ class Program:
     def peak_bytes(self) -> int:
         """Bytes of arrays that a run takes at most at one time, with its results and without its inputs.
 
-        What a gate takes that runs as it is, is taken to be as much as its outputs.
+        What a gate that runs as it is takes for itself is not known, and not counted.
         """
         alive = peak = 0
         for part, frees in zip(self.parts, self._frees, strict=True):
             made = sum(self.nbytes(result) for result in self._line_results(part))
             alive += made
-            peak = max(peak, alive + (made if isinstance(part, GateCall) else 0))
+            peak = max(peak, alive)
             alive -= sum(self.nbytes(value) for value in frees if value not in self._given)
         copies = sum(self.lowered.spec(value).nbytes for value in self._results if value in self._copied)
         return max(peak, alive + copies)

@@ -9,6 +9,7 @@ from graphsvc.fusion import Kernel
 from graphsvc.levels import LevelProgram
 from graphsvc.lowering import GateCall, Operation
 from graphsvc.program import Program
+from graphsvc.recording import Kind
 
 __all__ = ["Explanation", "PlanPart", "explain"]
 
@@ -89,7 +90,8 @@ def _parts(program: Program) -> Iterator[PlanPart]:
     single: list[Operation] = []
     for part in program.parts:
         if isinstance(part, Operation):
-            single.append(part)
+            # A view is no work.
+            single += [part] if part.kind is not Kind.VIEW else []
             continue
         if single:
             yield _calls(program, single)

@@ -254,7 +254,7 @@ class BlockedKernel:
             total = ufunc.reduce(total, extra) if extra else total
         return np.asarray(total, spec.dtype).reshape(spec.shape)
 
-    def first_block(self, given: Sequence[Array]) -> dict[int, Any]:
+    def first_rows(self, given: Sequence[Array]) -> dict[int, Any]:
         """Compute every value of the first rows, without registers.
 
         Returns:
@@ -283,6 +283,9 @@ class BlockedKernel:
             else:
                 made = operation.function(*operands, **keywords)
             values[operation.result] = made
+        for value, source in self.lowered.sources.items():
+            if source in values:
+                values.setdefault(value, values[source])
         return values
 
 

@@ -180,7 +180,9 @@ class Program:
         elif self._is_number(part.result) and all(self._is_number(v) or self._is_weak(v) for v in part.operands):
             symbols = _OPERATORS.get(function)
             if function is np.where and self._specs_alike(part):
-                symbols = "{1} if {0} else {2}"
+                # What is chosen is NumPy's number, not Python's, which divides by zero otherwise and has no dtype.
+                first, second = (f"w{v}" if self._is_weak(v) else f"v{v}" for v in part.operands[1:])
+                symbols = f"{first} if {{0}} else {second}"
         if self._takes_long(part):
             return _Line(functools.partial(_call_alone, function), part.operands, part.results, interruptible=True)
         return _Line(function, part.operands, part.results, operator=symbols)
@@ -266,6 +268,8 @@ class Program:
         scope: dict[str, Any] = {"own": owned, "array": np.array, "contiguous": _contiguous, "GuardError": GuardError}
         for value, constant in self.lowered.constants.items():
             scope[f"v{value}"] = constant[()] if isinstance(constant, np.ndarray) and constant.ndim == 0 else constant
+            if self._is_weak(value):
+                scope[f"w{value}"] = np.asarray(constant)[()]
         lines = []
         for i, (line, frees) in enumerate(zip(self._lines, self._frees, strict=True)):
             operands = [f"v{operand}" for operand in line.operands]

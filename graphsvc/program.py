@@ -15,6 +15,7 @@ import numpy as np
 
 from graphsvc.arrays import Array, owned, read_only
 from graphsvc.blocks import BlockedKernel
+from graphsvc.calls import handed
 from graphsvc.errors import GraphsvcError
 from graphsvc.fusion import Kernel, schedule
 from graphsvc.gate import Elementwise
@@ -357,7 +358,7 @@ class Program:
         if all(value is None for value in found):
             return False
         try:
-            returned = trace.call([read_only(operand) for operand in operands])
+            returned = trace.call([read_only(handed(operand)) for operand in operands])
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:

@@ -91,6 +91,7 @@ class Program:
         self._straight: Callable[..., list[Any]] | None = None
         self._copied = self._to_copy()
         self._frees = self._dropped()
+        self._checks, self._last_checks = self._checked()
         self.proven = False
         self.connected = tuple(name for name, value in lowered.gradients.items() if value is not None)
         self.pure = not any(isinstance(part, GateCall) for part in self.parts)
@@ -106,9 +107,8 @@ class Program:
             The outputs, then the gradients of inputs, as arrays of their own.
 
         Raises:
-            GuardError: The gates themselves must run.
+            GuardError: The gates themselves must run; they may have an error to tell.
             UntrueRecordingError: In the first run: a gate's recording is not what the gate computes.
-            GateError: A gate failed.
         """
         try:
             return (self._straight or self._slower)(between, *given)
@@ -226,6 +226,21 @@ class Program:
             alive.update(line.operands)
         return frees[::-1]
 
+    def _checked(self) -> tuple[list[list[tuple[int, bool]]], list[tuple[int, bool]]]:
+        """Return the guards to check before each line, and after all.
+
+        A gate that runs as it is may never end on what a gate before it refuses, so guards are checked before it.
+        """
+        made = {*self._given, *self.lowered.constants}
+        pending = list(self.lowered.guards)
+        checks = []
+        for part, line in zip(self.parts, self._lines, strict=True):
+            due = [guard for guard in pending if isinstance(part, GateCall) and guard[0] in made]
+            pending = [guard for guard in pending if guard not in due]
+            checks.append(due)
+            made.update(line.results)
+        return checks, pending
+
     def _is_large(self, value: int) -> bool:
         spec = self.lowered.specs[value]
         return value not in self.lowered.constants and (spec is None or spec.size >= _LARGE)
@@ -237,8 +252,9 @@ class Program:
     ) -> dict[int, Any]:
         values: dict[int, Any] = dict(self.lowered.constants)
         values.update(zip(self._given, given, strict=True))
-        for line, dropped in zip(self._lines, frees, strict=True):
+        for line, checks, dropped in zip(self._lines, self._checks, frees, strict=True):
             operands = [values[operand] for operand in line.operands]
+            _check(values, checks)
             if between:
                 between()
             if line.interruptible:
@@ -248,9 +264,7 @@ class Program:
                 values[line.results[0]] = line.function(*operands)
             for value in dropped:
                 del values[value]
-        for value, expected in self.lowered.guards:
-            if bool(values[value]) is not expected:
-                raise GuardError
+        _check(values, self._last_checks)
         return values
 
     def _finished(self, values: Mapping[int, Any]) -> list[Array]:
@@ -275,6 +289,7 @@ class Program:
         for i, (line, frees) in enumerate(zip(self._lines, self._frees, strict=True)):
             operands = [f"v{operand}" for operand in line.operands]
             results = ", ".join(f"v{result}" for result in line.results)
+            lines += map(_check_line, self._checks[i])
             if line.operator:
                 lines.append(f"{results} = {line.operator.format(*operands)}")
                 continue
@@ -285,8 +300,7 @@ class Program:
                 lines.append(f"{results} = f{i}({', '.join(operands)})")
             if frees:
                 lines.append("del " + ", ".join(f"v{value}" for value in frees))
-        for value, expected in self.lowered.guards:
-            lines.append(f"if {'not ' if expected else ''}v{value}: raise GuardError")
+        lines += map(_check_line, self._last_checks)
         lines.append(f"return [{', '.join(self._result_terms())}]")
         arguments = ", ".join(["between", *(f"v{value}" for value in self._given)])
         body = "\n    ".join(["if between: between()", *lines])
@@ -316,7 +330,8 @@ class Program:
         pending = {id(trace): trace for trace in lowered.traces}
         values: dict[int, Any] = dict(lowered.constants)
         values.update(zip(self._given, given, strict=True))
-        for line, dropped in zip(self._lines, dropped_after, strict=True):
+        for line, checks, dropped in zip(self._lines, self._checks, dropped_after, strict=True):
+            _check(values, checks)
             if between:
                 between()
             operands = [values[operand] for operand in line.operands]
@@ -331,9 +346,7 @@ class Program:
                 values[line.results[0]] = line.function(*operands)
             for value in dropped:
                 del values[value]
-        for value, expected in lowered.guards:
-            if bool(values[value]) is not expected:
-                raise GuardError
+        _check(values, self._last_checks)
         results = self._finished(values)
         for trace in pending.values():
             self._holds(trace, values)
@@ -379,11 +392,27 @@ _VIEWS: Final = (np.broadcast_to, np.transpose, reshaped)
 _NUMBERS: Final = frozenset({"float32", "float64"})
 
 
+def _check(values: Mapping[int, Any], guards: Sequence[tuple[int, bool]]) -> None:
+    """Raise GuardError unless all guards hold."""
+    for value, expected in guards:
+        if bool(values[value]) is not expected:
+            raise GuardError
+
+
+def _check_line(guard: tuple[int, bool]) -> str:
+    value, expected = guard
+    return f"if {'not ' if expected else ''}v{value}: raise GuardError"
+
+
 def _call_gate(call: Callable[..., Any], between: Callable[[], None] | None, *operands: Any) -> Any:
     """Call a gate as it is; its operands belong to others."""
     if between:
         between()
-    return call(*map(read_only, operands))
+    try:
+        return call(*map(read_only, operands))
+    except GraphsvcError as error:
+        # A gate that comes before it in the graph may have an error to tell, too: the loops find the first one.
+        raise GuardError from error
 
 
 def _call_alone(function: Callable[..., Any], between: Callable[[], None] | None, *operands: Any) -> tuple[Any]:

@@ -285,7 +285,7 @@ class Program:
             scope[f"v{value}"] = constant[()] if isinstance(constant, np.ndarray) and constant.ndim == 0 else constant
             if self._is_weak(value):
                 scope[f"w{value}"] = np.asarray(constant)[()]
-        lines = []
+        lines: list[str] = []
         for i, (line, frees) in enumerate(zip(self._lines, self._frees, strict=True)):
             operands = [f"v{operand}" for operand in line.operands]
             results = ", ".join(f"v{result}" for result in line.results)

@@ -19,7 +19,7 @@ from graphsvc.inference import BoundNode, described, infer_node, literal_array
 from graphsvc.plan import Step
 from graphsvc.signature import Parameter, Source
 
-__all__ = ["BackwardCall", "ForwardCall", "Record", "call_backward", "call_forward", "freeze"]
+__all__ = ["BackwardCall", "ForwardCall", "Record", "call_backward", "call_forward", "freeze", "handed"]
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array
     operands = _with_literals(node, values) if step.literal else cast(list[Array], values)
     # What could not be inferred before the run, because a gate before this one has no `infer`, is checked now.
     specs = infer_node(node, [spec_of(operand) for operand in operands]) if None in step.specs else step.specs
-    returned = _invoke(node, "forward", signature.forward, *operands)
+    returned = _invoke(node, "forward", signature.forward, *map(handed, operands))
     count = len(signature.outputs) + len(signature.saves)
     if count == 1:
         returned = (returned,)
@@ -129,6 +129,18 @@ def _record(step: Step, operands: Sequence[Array], outputs: Sequence[Array], sav
         output_dtypes=tuple(o.dtype for o in outputs),
         saved=saved,
     )
+
+
+def handed(value: Any) -> Any:
+    """Return a value as gates are given it: a NumPy number as an array of no axes, which is read-only as all are.
+
+    NumPy's numbers are written to by making others, and raised to powers by other functions. So a gate would give
+    something else for an operand of the graph than for one that a gate made.
+    """
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+        value.flags.writeable = False
+    return value
 
 
 def freeze(value: object) -> None:
@@ -202,13 +214,13 @@ def _argument(parameter: Parameter, step: Step, record: Record, arriving: Sequen
             gradient = arriving[index]
             if gradient is None and not parameter.optional:
                 return np.zeros(record.output_shapes[index], record.output_dtypes[index])
-            return gradient
+            return handed(gradient)
         case Source.OPERAND:
-            return record.operands[index:] if several else record.operands[index]
+            return tuple(map(handed, record.operands[index:])) if several else handed(record.operands[index])
         case Source.OPERAND_SHAPE:
             return record.operand_shapes[index:] if several else record.operand_shapes[index]
         case Source.OUTPUT:
-            return record.outputs[index]
+            return handed(record.outputs[index])
         case Source.SAVED:
             return record.saved[index]
 

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from graphsvc.inference import BoundNode, literal_array
 from graphsvc.plan import Plan, Step
 from graphsvc.recording import Constant, Instruction, Kind, Recording, filled, recast, record, reshaped
 from graphsvc.signature import BackwardRule, Source
+from graphsvc.trial import holds
 
 __all__ = ["GateCall", "Lowered", "Operation", "Recordings", "Trace", "call_rule", "lower"]
 
@@ -126,6 +127,8 @@ class Recordings:
         found = self._made.get((id(gate), key, given))
         if found is None:
             found = record(call, given) if type(gate).deterministic else "it is not deterministic"
+            if not isinstance(found, str) and not holds(found, call, given):
+                found = "it gives something else than its recording"
             self._made[id(gate), key, given] = found
         return found
 
@@ -334,9 +337,13 @@ class _Lowering:
         source, wide = self.lowered.sources[operand], self.lowered.spec(operand).shape
         narrow = self.lowered.spec(source).shape
         padded = (1,) * (len(wide) - len(narrow)) + narrow
-        if made.function is not np.add or made.dtype == np.float16 or axes is None or any(padded[a] != 1 for a in axes):
+        if made.function is not np.add or made.dtype.name not in _SUMMED or axes is None:
             return None
-        count = self.constant(np.asarray(math.prod(wide[axis] for axis in axes), made.dtype)[()])
+        length = math.prod(wide[axis] for axis in axes)
+        # The sum of nothing is 0, but infinity times 0 is not.
+        if not length or any(padded[axis] != 1 for axis in axes):
+            return None
+        count = self.constant(np.asarray(length, made.dtype)[()])
         value = self.recast(source, made.dtype, floor)
         value = self.emit(Instruction(Kind.MAP, np.multiply, (), (), made.dtype, None), (value, count), floor)
         if padded != narrow:
@@ -590,6 +597,10 @@ class _Lowering:
                 needed.update(operation.operands)
                 kept.append(operation)
         made.operations = kept[::-1]
+
+
+_SUMMED: Final = frozenset({"float32", "float64"})
+"""Dtypes in which a sum of equal numbers may be had by a product."""
 
 
 def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -97,6 +97,7 @@ class Program:
         self._straight: Callable[..., list[Any]] | None = None
         self._copied = self._to_copy()
         self._frees = self._dropped()
+        self._checks, self._last_checks = self._checked()
         self.proven = False
         self.connected = tuple(name for name, value in lowered.gradients.items() if value is not None)
         self.pure = not any(isinstance(part, GateCall) for part in self.parts)
@@ -112,9 +113,8 @@ class Program:
             The outputs, then the gradients of inputs, as arrays of their own.
 
         Raises:
-            GuardError: The gates themselves must run.
+            GuardError: The gates themselves must run; they may have an error to tell.
             UntrueRecordingError: In the first run: a gate's recording is not what the gate computes.
-            GateError: A gate failed.
         """
         try:
             return (self._straight or self._slower)(between, *given)
@@ -187,7 +187,9 @@ class Program:
         elif self._is_number(part.result) and all(self._is_number(v) or self._is_weak(v) for v in part.operands):
             symbols = _OPERATORS.get(function)
             if function is np.where and self._specs_alike(part):
-                symbols = "{1} if {0} else {2}"
+                # What is chosen is NumPy's number, not Python's, which divides by zero otherwise and has no dtype.
+                first, second = (f"w{v}" if self._is_weak(v) else f"v{v}" for v in part.operands[1:])
+                symbols = f"{first} if {{0}} else {second}"
         if self._takes_long(part):
             return _Line(functools.partial(_call_alone, function), part.operands, part.results, interruptible=True)
         return _Line(function, part.operands, part.results, operator=symbols)
@@ -230,6 +232,21 @@ class Program:
             alive.update(line.operands)
         return frees[::-1]
 
+    def _checked(self) -> tuple[list[list[tuple[int, bool]]], list[tuple[int, bool]]]:
+        """Return the guards to check before each line, and after all.
+
+        A gate that runs as it is may never end on what a gate before it refuses, so guards are checked before it.
+        """
+        made = {*self._given, *self.lowered.constants}
+        pending = list(self.lowered.guards)
+        checks = []
+        for part, line in zip(self.parts, self._lines, strict=True):
+            due = [guard for guard in pending if isinstance(part, GateCall) and guard[0] in made]
+            pending = [guard for guard in pending if guard not in due]
+            checks.append(due)
+            made.update(line.results)
+        return checks, pending
+
     def _is_large(self, value: int) -> bool:
         spec = self.lowered.specs[value]
         return value not in self.lowered.constants and (spec is None or spec.size >= _LARGE)
@@ -241,8 +258,9 @@ class Program:
     ) -> dict[int, Any]:
         values: dict[int, Any] = dict(self.lowered.constants)
         values.update(zip(self._given, given, strict=True))
-        for line, dropped in zip(self._lines, frees, strict=True):
+        for line, checks, dropped in zip(self._lines, self._checks, frees, strict=True):
             operands = [values[operand] for operand in line.operands]
+            _check(values, checks)
             if between:
                 between()
             if line.interruptible:
@@ -252,7 +270,7 @@ class Program:
                 values[line.results[0]] = line.function(*operands)
             for value in dropped:
                 del values[value]
-        self._check_guards(values)
+        _check(values, self._last_checks)
         return values
 
     def _finished(self, values: Mapping[int, Any]) -> list[Array]:
@@ -271,10 +289,13 @@ class Program:
         scope: dict[str, Any] = {"own": owned, "array": np.array, "contiguous": _contiguous, "GuardError": GuardError}
         for value, constant in self.lowered.constants.items():
             scope[f"v{value}"] = constant[()] if isinstance(constant, np.ndarray) and constant.ndim == 0 else constant
-        lines = []
+            if self._is_weak(value):
+                scope[f"w{value}"] = np.asarray(constant)[()]
+        lines: list[str] = []
         for i, (line, frees) in enumerate(zip(self._lines, self._frees, strict=True)):
             operands = [f"v{operand}" for operand in line.operands]
             results = ", ".join(f"v{result}" for result in line.results)
+            lines += map(_check_line, self._checks[i])
             if line.operator:
                 lines.append(f"{results} = {line.operator.format(*operands)}")
                 continue
@@ -285,8 +306,7 @@ class Program:
                 lines.append(f"{results} = f{i}({', '.join(operands)})")
             if frees:
                 lines.append("del " + ", ".join(f"v{value}" for value in frees))
-        for value, expected in self.lowered.guards:
-            lines.append(f"if {'not ' if expected else ''}v{value}: raise GuardError")
+        lines += map(_check_line, self._last_checks)
         lines.append(f"return [{', '.join(self._result_terms())}]")
         arguments = ", ".join(["between", *(f"v{value}" for value in self._given)])
         body = "\n    ".join(["if between: between()", *lines])
@@ -315,7 +335,8 @@ class Program:
         proven: set[int] = set()
         values: dict[int, Any] = dict(self.lowered.constants)
         values.update(zip(self._given, given, strict=True))
-        for line, dropped in zip(self._lines, self._kept_longer(), strict=True):
+        for line, checks, dropped in zip(self._lines, self._checks, self._kept_longer(), strict=True):
+            _check(values, checks)
             if between:
                 between()
             operands = [values[operand] for operand in line.operands]
@@ -330,7 +351,7 @@ class Program:
                 values[line.results[0]] = line.function(*operands)
             for value in dropped:
                 del values[value]
-        self._check_guards(values)
+        _check(values, self._last_checks)
         for source in self.lowered.sources.items():
             values.setdefault(source[0], values.get(source[1]))
         for trace in {id(trace): trace for traces in waiting.values() for trace in traces}.values():
@@ -359,11 +380,6 @@ class Program:
             kept += sum(self.lowered.spec(v).nbytes for v in set(frees).difference(dropped[-1]))
         return dropped
 
-    def _check_guards(self, values: Mapping[int, Any]) -> None:
-        for value, expected in self.lowered.guards:
-            if bool(values[value]) is not expected:
-                raise GuardError
-
     def _is_small(self, value: int) -> bool:
         spec = self.lowered.specs[value]
         return spec is not None and spec.size <= _COMPARED
@@ -377,11 +393,27 @@ _VIEWS: Final = (np.broadcast_to, np.transpose, reshaped)
 _NUMBERS: Final = frozenset({"float32", "float64"})
 
 
+def _check(values: Mapping[int, Any], guards: Sequence[tuple[int, bool]]) -> None:
+    """Raise GuardError unless all guards hold."""
+    for value, expected in guards:
+        if bool(values[value]) is not expected:
+            raise GuardError
+
+
+def _check_line(guard: tuple[int, bool]) -> str:
+    value, expected = guard
+    return f"if {'not ' if expected else ''}v{value}: raise GuardError"
+
+
 def _call_gate(call: Callable[..., Any], between: Callable[[], None] | None, *operands: Any) -> Any:
     """Call a gate as it is; its operands belong to others."""
     if between:
         between()
-    return call(*map(read_only, operands))
+    try:
+        return call(*map(read_only, operands))
+    except GraphsvcError as error:
+        # A gate that comes before it in the graph may have an error to tell, too: the loops find the first one.
+        raise GuardError from error
 
 
 def _call_alone(function: Callable[..., Any], between: Callable[[], None] | None, *operands: Any) -> tuple[Any]:
@@ -404,11 +436,13 @@ def _holds(trace: Trace, values: Mapping[int, Any]) -> bool:
     """
     operands = [values.get(operand) for operand in trace.operands]
     found = [None if value is None else values.get(value) for value in trace.results]
-    if any(operand is None for operand in operands) or all(value is None for value in found):
+    if any(operand is None or np.size(operand) > _COMPARED for operand in operands) or not any(
+        value is not None for value in found
+    ):
         return False
     try:
         # Copies, for a gate may keep what it is given.
-        returned = trace.call([o if isinstance(o, np.generic) else read_only(np.array(o)) for o in operands])
+        returned = trace.call([read_only(np.array(operand)) for operand in operands])
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:

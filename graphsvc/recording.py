@@ -307,6 +307,8 @@ class Symbol(NDArrayOperatorsMixin):
         tape = self._tape
         if any(isinstance(a, Symbol) and a._tape is not tape for a in arguments):
             tape.refuse("it mixes symbols of two recordings")
+        if set(np.geterr().values()) != {"ignore"}:
+            tape.refuse("it asks to be told of numeric errors")
         if not is_known(dtype):
             tape.refuse(f"it computes {dtype}")
         operands = tuple(map(tape.index, arguments))

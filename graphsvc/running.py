@@ -80,13 +80,14 @@ class RunnableGraph:
     ) -> tuple[dict[str, Array], InputGradients]:
         """See `ComputationalGraph.value_and_grad`."""
         known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
+        planned = True
         if known and known[2]:
             try:
                 return known[2].quick(known[1], between)
             except GuardError:
-                pass
+                planned = False
         question = self._judged(inputs, wrt, output_gradients, outputs)
-        while answer := self._answer(question):
+        while planned and (answer := self._answer(question)):
             try:
                 answered = answer.run(question.inputs, question.arriving, between)
             except GuardError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.fusion import Form, Kernel, Member
-from graphsvc.lowering import Lowered
+from graphsvc.merging import Lowered
 from graphsvc.recording import Kind, placed, recast, reshaped, taken
 
 __all__ = ["BlockCode", "Register"]

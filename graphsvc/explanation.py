@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphsvc.blocks import BlockedKernel
 from graphsvc.fusion import Kernel
 from graphsvc.levels import LevelProgram
-from graphsvc.lowering import GateCall, Operation
+from graphsvc.merging import GateCall, Operation
 from graphsvc.program import Program
 from graphsvc.recording import Kind
 

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from graphsvc.lowering import GateCall, Lowered, Operation
+from graphsvc.merging import GateCall, Lowered, Operation
 from graphsvc.recording import Kind, taken
 
 __all__ = ["Form", "Kernel", "Member", "Part", "schedule"]

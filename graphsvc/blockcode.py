@@ -12,8 +12,8 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.fusion import Form, Kernel, Member
+from graphsvc.instructions import Kind, placed, recast, reshaped, taken
 from graphsvc.merging import Lowered
-from graphsvc.recording import Kind, placed, recast, reshaped, taken
 
 __all__ = ["BlockCode", "Register"]
 

@@ -18,8 +18,8 @@ from graphsvc.arrays import Array
 from graphsvc.blockcode import BlockCode, Register
 from graphsvc.errors import RequestError, quoted
 from graphsvc.fusion import Form, Kernel, Member
+from graphsvc.instructions import Kind
 from graphsvc.merging import Lowered
-from graphsvc.recording import Kind
 
 __all__ = ["BlockedKernel", "thread_count"]
 

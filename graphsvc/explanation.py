@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from graphsvc.blocks import BlockedKernel
 from graphsvc.fusion import Kernel
+from graphsvc.instructions import Kind
 from graphsvc.levels import LevelProgram
 from graphsvc.merging import GateCall, Operation
 from graphsvc.program import Program
-from graphsvc.recording import Kind
 
 __all__ = ["Explanation", "PlanPart", "explain"]
 

@@ -14,9 +14,10 @@ from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, spec_o
 from graphsvc.calls import Record, call_backward, call_forward
 from graphsvc.gate import Elementwise, Gate
 from graphsvc.inference import literal_array
+from graphsvc.instructions import Instruction, Kind
 from graphsvc.merging import GateCall, InstructionList, Lowered, Trace
 from graphsvc.plan import Plan, Step
-from graphsvc.recording import Instruction, Kind, Recording, record
+from graphsvc.recording import Recording, record
 from graphsvc.recordings import Recordings
 from graphsvc.signature import BackwardRule, Source
 

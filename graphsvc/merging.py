@@ -14,8 +14,8 @@ import numpy as np
 
 from graphsvc.arrays import ArraySpec, broadcast_shapes, spec_of
 from graphsvc.inference import BoundNode
+from graphsvc.instructions import Constant, Instruction, Kind, filled, recast, reshaped
 from graphsvc.plan import Step
-from graphsvc.recording import Constant, Instruction, Kind, filled, recast, reshaped
 
 __all__ = ["GateCall", "InstructionList", "Lowered", "Operation", "Trace"]
 

@@ -20,8 +20,8 @@ from graphsvc.errors import GraphsvcError
 from graphsvc.fusion import Kernel, schedule
 from graphsvc.gate import Elementwise
 from graphsvc.inference import BoundNode
+from graphsvc.instructions import Kind, reshaped
 from graphsvc.merging import GateCall, Lowered, Operation, Trace
-from graphsvc.recording import Kind, reshaped
 
 __all__ = ["GuardError", "Program", "UntrueRecordingError", "same_bits"]
 

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, Literal, broadcast_shapes, is_differentiable, spec_of, sum_to_shape
+from graphsvc.cache import Cache
 from graphsvc.calls import Record, call_backward, call_forward
 from graphsvc.gate import Elementwise, Gate
 from graphsvc.inference import BoundNode, literal_array
@@ -102,7 +103,7 @@ class Recordings:
     """The recordings of the gates of one graph, each made when it is first needed. Safe for many threads."""
 
     def __init__(self) -> None:
-        self._made: dict[Hashable, Recording | str] = {}
+        self._made = Cache[Recording | str](_RECORDINGS)
         self._distrusted: dict[int, str] = {}
 
     @property
@@ -122,12 +123,12 @@ class Recordings:
         given = tuple((spec.dtype, spec.shape if shaped else None) for spec in operands)
         if id(gate) in self._distrusted:
             return self._distrusted[id(gate)]
-        found = self._made.get((id(gate), key, given))
+        found = self._made.find((id(gate), key, given))
         if found is None:
             found = record(call, given) if type(gate).deterministic else "it is not deterministic"
             if not isinstance(found, str) and not holds(found, call, given):
                 found = "it gives something else than its recording"
-            self._made[id(gate), key, given] = found
+            self._made.set((id(gate), key, given), found)
         return found
 
     def distrust(self, gate: Gate, reason: str) -> None:
@@ -591,6 +592,9 @@ class _Lowering:
                 kept.append(operation)
         made.operations = kept[::-1]
 
+
+_RECORDINGS: Final = 1 << 13
+"""Recordings that a graph keeps: a matrix product has some for each shape."""
 
 _SUMMED: Final = frozenset({"float32", "float64"})
 """Dtypes in which a sum of equal numbers may be had by a product."""

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -60,14 +61,20 @@ class _Workers:
     def __init__(self) -> None:
         self.count = thread_count()
         self.pool = ThreadPoolExecutor(max(1, self.count - 1), thread_name_prefix="graphsvc-blocks")
-        self._local = threading.local()
+        self.thread = _Thread()
 
-    def memory(self, nbytes: int) -> Array:
-        """Return memory of this thread, which it keeps from run to run."""
-        memory: Array | None = getattr(self._local, "memory", None)
-        if memory is None or memory.nbytes < nbytes:
-            memory = self._local.memory = np.empty(nbytes, np.uint8)
-        return memory
+
+class _Thread(threading.local):
+    """What a thread keeps from run to run.
+
+    Attributes:
+        busy: Whether it runs a kernel. A signal handler, a finalizer or `between` may ask a graph meanwhile: that run
+            takes memory of its own, and no helpers, for whose queue this thread may hold a lock.
+        memory: Memory for registers.
+    """
+
+    busy = False
+    memory: Array = np.empty(0, np.uint8)
 
 
 @functools.cache
@@ -133,17 +140,25 @@ class BlockedKernel:
             padded = np.broadcast_to(padded[(0,) * split], kernel.shape[split:])
         return padded.reshape(self._shape(form, self.rows))
 
-    def _registers(self) -> list[Array]:
-        """Return the registers of this thread."""
-        memory, local = _workers(os.getpid()).memory(self._register_bytes), self._local
-        if getattr(local, "memory", None) is not memory:
-            local.memory, local.registers, start = memory, [], 0
-            for register in self._code.registers:
-                shape = self._shape(register.form, self.height)
-                part = memory[start : start + math.prod(shape) * register.dtype.itemsize]
-                local.registers.append(part.view(register.dtype).reshape(shape))
-                start += self._bytes(register)
+    def _registers(self, *, nested: bool) -> list[Array]:
+        """Return the registers of this thread; new ones where those may be in use."""
+        if nested:
+            return self._laid_out(np.empty(self._register_bytes, np.uint8))
+        thread, local = _workers(os.getpid()).thread, self._local
+        if thread.memory.nbytes < self._register_bytes:
+            thread.memory = np.empty(self._register_bytes, np.uint8)
+        if getattr(local, "memory", None) is not thread.memory:
+            local.memory, local.registers = thread.memory, self._laid_out(thread.memory)
         registers: list[Array] = local.registers
+        return registers
+
+    def _laid_out(self, memory: Array) -> list[Array]:
+        registers, start = [], 0
+        for register in self._code.registers:
+            shape = self._shape(register.form, self.height)
+            part = memory[start : start + math.prod(shape) * register.dtype.itemsize]
+            registers.append(part.view(register.dtype).reshape(shape))
+            start += self._bytes(register)
         return registers
 
     def _bytes(self, register: Register) -> int:
@@ -193,12 +208,18 @@ class BlockedKernel:
             for array, shape, form in zip(given, self._shapes, self._forms, strict=True)
         ]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._made]
-        if self.blocks > 1:
-            parts = self._share(run, inputs, outputs, between)
-        else:
-            if between:
-                between()
-            parts = [run(*inputs, *outputs, *self._registers())]
+        thread = _workers(os.getpid()).thread
+        nested = thread.busy
+        try:
+            thread.busy = True
+            if self.blocks > 1:
+                parts = self._share(run, inputs, outputs, between, nested=nested)
+            else:
+                if between:
+                    between()
+                parts = [run(*inputs, *outputs, *self._registers(nested=nested))]
+        finally:
+            thread.busy = nested
         results = [outputs[i] if outputs[i].shape == shape else outputs[i].reshape(shape) for i, shape in self._views]
         return (*results, *(self._total(m, [part[i] for part in parts]) for i, m in enumerate(self._code.parts)))
 
@@ -208,13 +229,15 @@ class BlockedKernel:
         inputs: Sequence[Array],
         outputs: Sequence[Array],
         between: Callable[[], None] | None,
+        *,
+        nested: bool,
     ) -> list[tuple[Any, ...]]:
         """Let threads take blocks in turn, and return the parts of each block."""
         parts: list[tuple[Any, ...]] = [()] * self.blocks
         todo = iter(range(self.blocks))
 
-        def work(between: Callable[[], None] | None) -> None:
-            whole = self._registers()
+        def work(between: Callable[[], None] | None, *, nested: bool) -> None:
+            whole = self._registers(nested=nested)
             for block in todo:
                 if between:
                     between()
@@ -225,9 +248,14 @@ class BlockedKernel:
                 blocks = [x[rows] if cut else x for x, cut in zip(inputs, self._cut, strict=True)]
                 parts[block] = run(*blocks, *[output[rows] for output in outputs], *registers)
 
-        futures = [_workers(os.getpid()).pool.submit(_quietly, work) for _ in range(self.helpers)]
+        helpers = 0 if nested else self.helpers
+        futures = []
+        # Without helpers where threads cannot start, as when the interpreter ends.
+        with suppress(RuntimeError):
+            for _ in range(helpers):
+                futures.append(_workers(os.getpid()).pool.submit(_quietly, work))
         try:
-            work(between)
+            work(between, nested=nested)
         finally:
             # What stops this thread leaves nothing for the others.
             for _ in todo:
@@ -289,7 +317,12 @@ class BlockedKernel:
         return values
 
 
-def _quietly(work: Callable[[None], None]) -> None:
+def _quietly(work: Callable[..., None]) -> None:
     """Work in another thread, where no numeric warning is printed either."""
-    with np.errstate(all="ignore"):
-        work(None)
+    thread = _workers(os.getpid()).thread
+    try:
+        thread.busy = True
+        with np.errstate(all="ignore"):
+            work(None, nested=False)
+    finally:
+        thread.busy = False

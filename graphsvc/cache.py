@@ -14,7 +14,8 @@ class Cache(Generic[_T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        # A signal handler may come while this thread holds it.
+        self._lock = threading.RLock()
         self._made: dict[Hashable, _T] = {}
 
     def __len__(self) -> int:
@@ -28,7 +29,7 @@ class Cache(Generic[_T]):
         """Keep a value; the oldest goes first."""
         with self._lock:
             while len(self._made) >= self._limit:
-                del self._made[next(iter(self._made))]
+                self._made.pop(next(iter(self._made)), None)
             self._made[key] = value
 
     def get(self, key: Hashable, make: Callable[[], _T]) -> _T:

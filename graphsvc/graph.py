@@ -66,7 +66,7 @@ class ComputationalGraph:
         self._runnable: RunnableGraph | None = None
         self._digest: bytes | None = None
         self._thread = threading.local()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     # Building -------------------------------------------------------------------------------------------------------
 
@@ -337,7 +337,7 @@ class ComputationalGraph:
         return {"_structure": self._structure, "_counts": self._counts, "_literals": self._literals}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _runnable=None, _digest=None, _thread=threading.local(), _lock=threading.Lock())
+        self.__dict__.update(state, _runnable=None, _digest=None, _thread=threading.local(), _lock=threading.RLock())
 
     # Running --------------------------------------------------------------------------------------------------------
 

@@ -1,21 +1,25 @@
 """The recordings of a graph's gates, each made when it is first needed."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from graphsvc.arrays import ArraySpec
+from graphsvc.cache import Cache
 from graphsvc.gate import Elementwise, Gate
 from graphsvc.recording import Recording, record
 from graphsvc.trial import holds
 
 __all__ = ["Recordings"]
 
+_KEPT: Final = 1 << 13
+"""Recordings that a graph keeps: a matrix product has some for each shape."""
+
 
 class Recordings:
     """The recordings of the gates of one graph, each made when it is first needed. Safe for many threads."""
 
     def __init__(self) -> None:
-        self._made: dict[Hashable, Recording | str] = {}
+        self._made = Cache[Recording | str](_KEPT)
         self._distrusted: dict[int, str] = {}
 
     @property
@@ -35,12 +39,12 @@ class Recordings:
         given = tuple((spec.dtype, spec.shape if shaped else None) for spec in operands)
         if id(gate) in self._distrusted:
             return self._distrusted[id(gate)]
-        found = self._made.get((id(gate), key, given))
+        found = self._made.find((id(gate), key, given))
         if found is None:
             found = record(call, given) if type(gate).deterministic else "it is not deterministic"
             if not isinstance(found, str) and not holds(found, call, given):
                 found = "it gives something else than its recording"
-            self._made[id(gate), key, given] = found
+            self._made.set((id(gate), key, given), found)
         return found
 
     def distrust(self, gate: Gate, reason: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.cache import Cache
 from graphsvc.document import InputEntry
-from graphsvc.evaluation import InputGradients
+from graphsvc.evaluation import InputGradients, Results
 from graphsvc.levels import LevelProgram
 from graphsvc.program import GuardError, Program
 
@@ -24,50 +24,50 @@ class Answer:
         self,
         program: Program | LevelProgram,
         inputs: Mapping[str, ArraySpec],
-        outputs: Iterable[str],
         arriving: Iterable[str],
         wrt: Iterable[str],
     ) -> None:
         self.program = program
         self._inputs = tuple(inputs)
-        self._outputs = tuple(outputs)
         self._arriving = tuple(arriving)
-        self._gradients = tuple(wrt)
-        self._count = len(self._outputs)
-        self._connected = program.connected
-        self._zeros = {name: inputs[name] for name in self._gradients if name not in program.connected}
+        self._asked = {name: inputs[name] for name in wrt}
+        self._disconnected = tuple(name for name in self._asked if name not in program.connected)
 
-    def quick(
-        self, given: Sequence[Any], between: Callable[[], None] | None
-    ) -> tuple[dict[str, Array], InputGradients]:
+    def quick(self, given: Sequence[Any], between: Callable[[], None] | None) -> Results:
         """Answer for what `Questions.known` gave; see `Program.run`."""
         if self.program.pure and between is None:
             try:
-                return self._named(_quiet.context.run(self.program.run, given))
+                results = _quiet.context.run(self.program.run, given)
             except GuardError:
                 raise
             except RuntimeError:
                 # A signal handler asks while this thread computes already.
-                pass
-        with np.errstate(all="ignore"):
-            return self._named(self.program.run(given, between))
+                results = self._guarded(given, between)
+        else:
+            results = self._guarded(given, between)
+        return self._completed(results) if self._disconnected else results
 
     def run(
         self, inputs: Mapping[str, Array], arriving: Mapping[str, Array] | None, between: Callable[[], None] | None
-    ) -> tuple[dict[str, Array], InputGradients]:
+    ) -> Results:
         """Answer for judged inputs, and gradients that arrive at outputs; see `Program.run`."""
         given = [inputs[name] for name in self._inputs]
         given += [(arriving or {})[name] for name in self._arriving]
-        with np.errstate(all="ignore"):
-            return self._named(self.program.run([array if array.ndim else array[()] for array in given], between))
+        results = self._guarded([array if array.ndim else array[()] for array in given], between)
+        return self._completed(results) if self._disconnected else results
 
-    def _named(self, results: list[Array]) -> tuple[dict[str, Array], InputGradients]:
-        gradients = InputGradients.__new__(InputGradients)
-        gradients.update(zip(self._connected, results[self._count :], strict=False))
-        if self._zeros:
-            made = {**gradients, **{name: np.zeros(spec.shape, spec.dtype) for name, spec in self._zeros.items()}}
-            gradients = InputGradients({name: made[name] for name in self._gradients}, tuple(self._zeros))
-        return dict(zip(self._outputs, results, strict=False)), gradients
+    def _guarded(self, given: Sequence[Any], between: Callable[[], None] | None) -> Results:
+        with np.errstate(all="ignore"):
+            return self.program.run(given, between)
+
+    def _completed(self, results: Results) -> Results:
+        """Add the zeros of the inputs that are not connected."""
+        outputs, gradients = results
+        made = {
+            name: gradients[name] if name in gradients else np.zeros(spec.shape, spec.dtype)
+            for name, spec in self._asked.items()
+        }
+        return outputs, InputGradients(made, self._disconnected)
 
 
 class _Quiet(threading.local):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.calls import Record
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from graphsvc.diagnosis import Diagnosis
     from graphsvc.profile import Profile
 
-__all__ = ["Evaluation", "InputGradients"]
+__all__ = ["Evaluation", "InputGradients", "Results"]
 
 
 class InputGradients(dict[str, Array]):
@@ -45,6 +45,10 @@ class InputGradients(dict[str, Array]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return InputGradients, (dict(self), self.disconnected, self.diagnosis, self.profile)
+
+
+Results: TypeAlias = tuple[dict[str, Array], InputGradients]
+"""Outputs and gradients, by name."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeGuard, cast
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, Literal, read_only
+from graphsvc.evaluation import InputGradients, Results
 from graphsvc.gate import Elementwise
 from graphsvc.inference import literal_array
 from graphsvc.instructions import Instruction, Kind
@@ -236,6 +237,7 @@ class LevelProgram:
         self._constants = [float(value) for value in (*layout.arrays.values(), *layout.literals.values())]
         self._inputs = len(layout.inputs)
         self._size = len(values)
+        self._names = tuple(plan.outputs)
         self._outputs = np.array([values[source] for source in plan.outputs.values()])
         self._seeds = np.array([values[plan.outputs[name]] for name in differentiated], np.intp)
         self._levels: list[list[_Batch]] = []
@@ -299,7 +301,7 @@ class LevelProgram:
         # A contribution for each gathered operand: one place serves both.
         return cast(int, batch.place(position).start)
 
-    def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> list[Array]:
+    def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> Results:
         """Run.
 
         Args:
@@ -307,7 +309,7 @@ class LevelProgram:
             between: Called between levels; what it raises stops the run.
 
         Returns:
-            The outputs, then the gradients of the connected inputs, as arrays of their own.
+            Outputs, and gradients of the inputs that are connected, as arrays of their own.
 
         Raises:
             UntrueRecordingError: In the first run: a gate's recording is not what the gate computes.
@@ -334,9 +336,10 @@ class LevelProgram:
                 function(*arguments)
         if not self._proven:
             self._prove(space)
-        results = [*map(np.array, values[self._outputs]), *map(np.array, gradients[self._gradients])]
+        outputs = dict(zip(self._names, map(np.array, values[self._outputs]), strict=True))
+        made = InputGradients(zip(self.connected, map(np.array, gradients[self._gradients]), strict=True))
         self._spaces.append(space)
-        return results
+        return outputs, made
 
     def _prove(self, space: "_Workspace") -> None:
         """Compare each recording with its gate on the largest batch of its kind."""

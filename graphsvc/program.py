@@ -17,6 +17,7 @@ import numpy as np
 from graphsvc.arrays import Array, owned, read_only
 from graphsvc.blocks import BlockedKernel
 from graphsvc.errors import GraphsvcError
+from graphsvc.evaluation import InputGradients, Results
 from graphsvc.fusion import Kernel, schedule
 from graphsvc.gate import Elementwise
 from graphsvc.inference import BoundNode
@@ -94,7 +95,7 @@ class Program:
         self._given = (*lowered.inputs.values(), *lowered.output_gradients.values())
         self._lines = [self._line(part) for part in self.parts]
         self._results = (*lowered.outputs.values(), *(v for v in lowered.gradients.values() if v is not None))
-        self._straight: Callable[..., list[Any]] | None = None
+        self._straight: Callable[..., Results] | None = None
         self._copied = self._to_copy()
         self._frees = self._dropped()
         self._checks, self._last_checks = self._checked()
@@ -102,7 +103,7 @@ class Program:
         self.connected = tuple(name for name, value in lowered.gradients.items() if value is not None)
         self.pure = not any(isinstance(part, GateCall) for part in self.parts)
 
-    def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> list[Array]:
+    def run(self, given: Sequence[Any], between: Callable[[], None] | None = None) -> Results:
         """Run.
 
         Args:
@@ -110,7 +111,7 @@ class Program:
             between: Called before the run and before every call that may take long; what it raises stops the run.
 
         Returns:
-            The outputs, then the gradients of inputs, as arrays of their own.
+            Outputs, and gradients of the inputs that are connected, as arrays of their own.
 
         Raises:
             GuardError: The gates themselves must run; they may have an error to tell.
@@ -124,7 +125,7 @@ class Program:
             # NumPy refuses data that the gate itself has words for.
             raise GuardError from error
 
-    def _slower(self, between: Callable[[], None] | None, *given: Any) -> list[Array]:
+    def _slower(self, between: Callable[[], None] | None, *given: Any) -> Results:
         """Run the first time, and prepare for the next times."""
         if not self.proven:
             return self._prove(given, between)
@@ -273,18 +274,19 @@ class Program:
         _check(values, self._last_checks)
         return values
 
-    def _finished(self, values: Mapping[int, Any]) -> list[Array]:
+    def _finished(self, values: Mapping[int, Any]) -> Results:
         seen: set[int] = set()
         results = []
         for value in self._results:
             mine = value not in self._copied and value not in seen
             results.append(_contiguous(values[value]) if mine else owned(values[value]))
             seen.add(value)
-        return results
+        outputs = dict(zip(self.lowered.outputs, results, strict=False))
+        return outputs, InputGradients(zip(self.connected, results[len(outputs) :], strict=True))
 
     # Straight-line code
 
-    def _compiled(self) -> Callable[..., list[Any]]:
+    def _compiled(self) -> Callable[..., Results]:
         """Make the function of this program."""
         scope: dict[str, Any] = {"own": owned, "array": np.array, "contiguous": _contiguous, "GuardError": GuardError}
         for value, constant in self.lowered.constants.items():
@@ -307,25 +309,30 @@ class Program:
             if frees:
                 lines.append("del " + ", ".join(f"v{value}" for value in frees))
         lines += map(_check_line, self._last_checks)
-        lines.append(f"return [{', '.join(self._result_terms())}]")
+        lines += self._result_lines(scope)
         arguments = ", ".join(["between", *(f"v{value}" for value in self._given)])
         body = "\n    ".join(["if between: between()", *lines])
         exec(f"def program({arguments}):\n    {body}", scope)  # noqa: S102 - only names that are made here
-        made: Callable[..., list[Any]] = scope["program"]
+        made: Callable[..., Results] = scope["program"]
         return made
 
-    def _result_terms(self) -> list[str]:
+    def _result_lines(self, scope: dict[str, Any]) -> list[str]:
+        """Return the lines that name the results; the names themselves are constants of the code."""
         terms, seen = [], set()
-        for value in self._results:
+        for i, (name, value) in enumerate(zip((*self.lowered.outputs, *self.connected), self._results, strict=True)):
             mine = value not in self._copied and value not in seen
             number = self.lowered.spec(value).shape == ()
-            terms.append(f"{'array' if number else 'contiguous' if mine else 'own'}(v{value})")
+            scope[f"n{i}"] = name
+            terms.append((f"n{i}", f"{'array' if number else 'contiguous' if mine else 'own'}(v{value})"))
             seen.add(value)
-        return terms
+        scope["gradients"] = functools.partial(InputGradients.__new__, InputGradients)
+        outputs, rest = terms[: len(self.lowered.outputs)], terms[len(self.lowered.outputs) :]
+        made = ", ".join(f"{name}: {term}" for name, term in outputs)
+        return ["g = gradients()", *(f"g[{name}] = {term}" for name, term in rest), f"return {{{made}}}, g"]
 
     # The proof
 
-    def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> list[Array]:
+    def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> Results:
         """Run once, and compare recordings with gates: in kernels on the first rows, elsewhere on small values."""
         waiting: dict[int, list[Trace]] = {}
         for trace in self._proofs():

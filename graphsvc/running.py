@@ -11,7 +11,7 @@ from graphsvc.answers import Answer, Questions
 from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned, read_only, spec_of
 from graphsvc.cache import Cache
 from graphsvc.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
-from graphsvc.evaluation import Evaluation, InputGradients
+from graphsvc.evaluation import Evaluation, InputGradients, Results
 from graphsvc.examiner import Examiner
 from graphsvc.explanation import Explanation, explain
 from graphsvc.inference import Spec, infer_specs
@@ -78,7 +78,7 @@ class RunnableGraph:
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
         between: Callable[[], None] | None,
-    ) -> tuple[dict[str, Array], InputGradients]:
+    ) -> Results:
         """See `ComputationalGraph.value_and_grad`."""
         known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
         planned = True
@@ -111,7 +111,7 @@ class RunnableGraph:
         *,
         debug: bool,
         profile: bool,
-    ) -> tuple[dict[str, Array], InputGradients]:
+    ) -> Results:
         """Run as `value_and_grad` does, but always gate by gate through the two loops, and look on."""
         question = self._judged(inputs, wrt, output_gradients, outputs)
         calls: tuple[ForwardCall, BackwardCall] = call_forward, call_backward
@@ -267,7 +267,7 @@ class RunnableGraph:
         )
         program = level_program(*asked) or Program(lower(*asked, ones=ones))
         arriving = () if ones else question.differentiated
-        return Answer(program, question.specs, question.plan.outputs, arriving, question.wrt)
+        return Answer(program, question.specs, arriving, question.wrt)
 
     # The two loops
 
@@ -278,7 +278,7 @@ class RunnableGraph:
         forward: ForwardCall = call_forward,
         backward: BackwardCall = call_backward,
         given_gradients: Callable[[Mapping[str, Array]], None] | None = None,
-    ) -> tuple[dict[str, Array], InputGradients]:
+    ) -> Results:
         """Answer with the two loops."""
         plan = question.plan
         values: dict[str, Array | Literal] = {**self._constants, **question.inputs}

@@ -12,8 +12,8 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.fusion import Form, Kernel, Member
-from graphsvc.lowering import Lowered
-from graphsvc.recording import Kind, placed, recast, reshaped, taken
+from graphsvc.instructions import Kind, placed, recast, reshaped, taken
+from graphsvc.merging import Lowered
 
 __all__ = ["BlockCode", "Register"]
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.blockcode import BlockCode, Register
+from graphsvc.errors import RequestError, quoted
 from graphsvc.fusion import Form, Kernel, Member
-from graphsvc.lowering import Lowered
-from graphsvc.recording import Kind
+from graphsvc.instructions import Kind
+from graphsvc.merging import Lowered
 
 __all__ = ["BlockedKernel", "thread_count"]
 
@@ -40,8 +41,18 @@ _SHARED_WORK: Final = 1 << 21
 
 
 def thread_count() -> int:
-    """Return how many threads share a kernel: GRAPHSVC_THREADS if it is set, otherwise the cores of this process."""
-    return max(1, int(os.environ.get("GRAPHSVC_THREADS", "0")) or len(os.sched_getaffinity(0)))
+    """Return how many threads share a kernel: GRAPHSVC_THREADS if it is set, otherwise the cores of this process.
+
+    Raises:
+        RequestError: GRAPHSVC_THREADS is no number from 1.
+    """
+    given = os.environ.get("GRAPHSVC_THREADS", "")
+    if not given:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not given.isdecimal() or int(given) < 1:
+        msg = f"GRAPHSVC_THREADS is {quoted(given)}, but must be a number of threads from 1. Set it, or unset it."
+        raise RequestError(msg)
+    return int(given)
 
 
 class _Workers:
@@ -271,7 +282,7 @@ class BlockedKernel:
             total = ufunc.reduce(total, extra) if extra else total
         return np.asarray(total, spec.dtype).reshape(spec.shape)
 
-    def first_block(self, given: Sequence[Array]) -> dict[int, Any]:
+    def first_rows(self, given: Sequence[Array]) -> dict[int, Any]:
         """Compute every value of the first rows, without registers.
 
         Returns:
@@ -300,6 +311,9 @@ class BlockedKernel:
             else:
                 made = operation.function(*operands, **keywords)
             values[operation.result] = made
+        for value, source in self.lowered.sources.items():
+            if source in values:
+                values.setdefault(value, values[source])
         return values
 
 

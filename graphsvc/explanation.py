@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from graphsvc.blocks import BlockedKernel
 from graphsvc.fusion import Kernel
+from graphsvc.instructions import Kind
 from graphsvc.levels import LevelProgram
-from graphsvc.lowering import GateCall, Operation
+from graphsvc.merging import GateCall, Operation
 from graphsvc.program import Program
 
 __all__ = ["Explanation", "PlanPart", "explain"]
@@ -89,7 +90,8 @@ def _parts(program: Program) -> Iterator[PlanPart]:
     single: list[Operation] = []
     for part in program.parts:
         if isinstance(part, Operation):
-            single.append(part)
+            # A view is no work.
+            single += [part] if part.kind is not Kind.VIEW else []
             continue
         if single:
             yield _calls(program, single)
@@ -129,10 +131,7 @@ def _gate(program: Program, call: GateCall) -> PlanPart:
     )
 
 
-def _gates(program: Program, made: set[int]) -> dict[str, int]:
-    """Return how many gates of each name have a result among these values."""
-    found: dict[str, str] = {}
-    for trace in program.lowered.traces:
-        if not made.isdisjoint(value for value in trace.results if value is not None):
-            found[trace.node.name] = trace.node.gate_name
-    return dict(Counter(found.values()).most_common())
+def _gates(program: Program, values: set[int]) -> dict[str, int]:
+    """Return how many gates of each name these values are computed for."""
+    makers = {made.name: made.gate_name for value in values if (made := program.lowered.makers.get(value))}
+    return dict(Counter(makers.values()).most_common())

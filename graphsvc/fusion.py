@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from graphsvc.lowering import GateCall, Lowered, Operation
-from graphsvc.recording import Kind, taken
+from graphsvc.instructions import Kind, taken
+from graphsvc.merging import GateCall, Lowered, Operation
 
 __all__ = ["Form", "Kernel", "Member", "Part", "schedule"]
 

@@ -16,10 +16,12 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec, Literal, read_only
 from graphsvc.gate import Elementwise
 from graphsvc.inference import literal_array
-from graphsvc.lowering import Recordings, call_rule
+from graphsvc.instructions import Instruction, Kind
+from graphsvc.lowering import call_rule
 from graphsvc.plan import Plan, Step
 from graphsvc.program import UntrueRecordingError, same_bits
-from graphsvc.recording import Instruction, Kind, Recording
+from graphsvc.recording import Recording
+from graphsvc.recordings import Recordings
 from graphsvc.signature import Source
 
 __all__ = ["LevelProgram", "level_program"]

@@ -1,139 +1,27 @@
 """Lowering: from gates to NumPy calls, forward and backward in one list.
 
 The two loops of the lecture are gone through once without data. Each gate that can be recorded leaves its instructions
-in the list, each other one a call of the gate itself. Equal instructions are merged, what is known beforehand is
-computed, factors of one and whatever nobody needs are dropped; none of it changes a bit of a result.
+in the list, each other one a call of the gate itself.
 """
 
 import functools
-import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
-from graphsvc.arrays import Array, ArraySpec, Literal, broadcast_shapes, is_differentiable, spec_of, sum_to_shape
-from graphsvc.cache import Cache
+from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, spec_of, sum_to_shape
 from graphsvc.calls import Record, call_backward, call_forward
 from graphsvc.gate import Elementwise, Gate
-from graphsvc.inference import BoundNode, literal_array
+from graphsvc.inference import literal_array
+from graphsvc.instructions import Instruction, Kind
+from graphsvc.merging import GateCall, InstructionList, Lowered, Trace
 from graphsvc.plan import Plan, Step
-from graphsvc.recording import Constant, Instruction, Kind, Recording, filled, recast, record, reshaped
+from graphsvc.recording import Recording, record
+from graphsvc.recordings import Recordings
 from graphsvc.signature import BackwardRule, Source
-from graphsvc.trial import holds
 
-__all__ = ["GateCall", "Lowered", "Operation", "Recordings", "Trace", "call_rule", "lower"]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An instruction between numbered values."""
-
-    kind: Kind
-    function: Callable[..., Any]
-    operands: tuple[int, ...]
-    keywords: tuple[tuple[str, Any], ...]
-    result: int
-    floor: int
-    """A value without which the result is of no use yet, as a gradient that arrives; -1 if there is none."""
-
-    @property
-    def results(self) -> tuple[int, ...]:
-        """The values it makes."""
-        return (self.result,)
-
-
-@dataclass(frozen=True, slots=True)
-class GateCall:
-    """A call of a gate's `forward` or `backward` as it is."""
-
-    step: Step
-    call: Callable[..., Sequence[Any]]
-    operands: tuple[int, ...]
-    results: tuple[int, ...]
-    backward: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Where the recording of a method ended up: calling the method on the operands must give the results."""
-
-    node: BoundNode
-    method: str
-    call: Callable[[list[Any]], object]
-    operands: tuple[int, ...]
-    results: tuple[int | None, ...]
-
-
-@dataclass(slots=True)
-class Lowered:
-    """A question to a graph as a list of calls between numbered values.
-
-    Attributes:
-        specs: Shape and dtype of each value; None for what a gate saved.
-        constants: The values that are known.
-        inputs: The value of each input.
-        outputs: The value of each wanted output.
-        gradients: The value of each wanted gradient; None where no path leads.
-        output_gradients: The value of each gradient that arrives from outside.
-        guards: Values that must be found true or false.
-        traces: What was recorded, and where it ended up.
-        sources: For each value that is another one broadcast, that one.
-    """
-
-    specs: list[ArraySpec | None] = field(default_factory=list)
-    operations: list[Operation | GateCall] = field(default_factory=list)
-    constants: dict[int, Constant] = field(default_factory=dict)
-    inputs: dict[str, int] = field(default_factory=dict)
-    outputs: dict[str, int] = field(default_factory=dict)
-    gradients: dict[str, int | None] = field(default_factory=dict)
-    output_gradients: dict[str, int] = field(default_factory=dict)
-    guards: list[tuple[int, bool]] = field(default_factory=list)
-    traces: list[Trace] = field(default_factory=list)
-    sources: dict[int, int] = field(default_factory=dict)
-
-    def spec(self, value: int) -> ArraySpec:
-        """Return shape and dtype of an array."""
-        return cast(ArraySpec, self.specs[value])
-
-
-class Recordings:
-    """The recordings of the gates of one graph, each made when it is first needed. Safe for many threads."""
-
-    def __init__(self) -> None:
-        self._made = Cache[Recording | str](_RECORDINGS)
-        self._distrusted: dict[int, str] = {}
-
-    @property
-    def distrusted(self) -> int:
-        """How many gates turned out to compute something else than their recordings."""
-        return len(self._distrusted)
-
-    def get(
-        self,
-        key: Hashable,
-        gate: Gate,
-        call: Callable[[list[Any]], object],
-        operands: Sequence[ArraySpec],
-    ) -> Recording | str:
-        """Return the recording of a method of a gate, or why there is none."""
-        shaped = not isinstance(gate, Elementwise)
-        given = tuple((spec.dtype, spec.shape if shaped else None) for spec in operands)
-        if id(gate) in self._distrusted:
-            return self._distrusted[id(gate)]
-        found = self._made.find((id(gate), key, given))
-        if found is None:
-            found = record(call, given) if type(gate).deterministic else "it is not deterministic"
-            if not isinstance(found, str) and not holds(found, call, given):
-                found = "it gives something else than its recording"
-            self._made.set((id(gate), key, given), found)
-        return found
-
-    def distrust(self, gate: Gate, reason: str) -> None:
-        """Run a gate as it is from now on."""
-        self._distrusted[id(gate)] = reason
+__all__ = ["call_rule", "lower"]
 
 
 def lower(
@@ -156,7 +44,6 @@ def lower(
         wrt: Inputs whose gradients are wanted.
         differentiated: The wanted outputs at which a gradient arrives.
         ones: Whether these gradients are 1, and not given with each question.
-
     """
     lowering = _Lowering(recordings, constants, inputs)
     for step in plan.steps:
@@ -175,186 +62,28 @@ class _Lowering:
     def __init__(
         self, recordings: Recordings, constants: Mapping[str, Array | Literal], inputs: Mapping[str, ArraySpec]
     ) -> None:
-        self.lowered = Lowered()
+        self.list = InstructionList()
+        self.lowered = self.list.lowered
         self.recordings = recordings
         self.literals = {name: value for name, value in constants.items() if not isinstance(value, np.ndarray)}
         self.values: dict[str, int] = {}
         self.gradients: dict[str, int] = {}
-        self.sums: set[str] = set()
         self.saved: dict[str, tuple[int, ...]] = {}
         self.reasons: dict[str, str] = {}
-        self._known: dict[Hashable, int] = {}
-        self._negatives: dict[int, int] = {}
         for name, spec in inputs.items():
-            self.values[name] = self.lowered.inputs[name] = self._new(spec)
+            self.values[name] = self.lowered.inputs[name] = self.list.new(spec)
         for name, value in constants.items():
             if isinstance(value, np.ndarray):
-                self.values[name] = self.constant(value)
-
-    # Values
-
-    def _new(self, spec: ArraySpec | None) -> int:
-        self.lowered.specs.append(spec)
-        return len(self.lowered.specs) - 1
-
-    def constant(self, value: Constant) -> int:
-        """Return the value that is known to be `value`."""
-        array = np.asarray(value)
-        key = (type(value), array.dtype, array.shape, array.tobytes())
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._new(spec_of(array))
-            self.lowered.constants[found] = value
-        return found
-
-    def emit(self, made: Instruction, operands: tuple[int, ...], floor: int) -> int:
-        """Add an instruction, unless what it gives is at hand already.
-
-        Args:
-            made: The instruction.
-            operands: The values that it is called on, instead of those of its recording.
-            floor: See `Operation`.
-        """
-        specs, shape = self.lowered.specs, made.shape
-        if made.kind is Kind.MAP:
-            shape = _broadcast([cast(ArraySpec, specs[operand]).shape for operand in operands])
-            narrow = tuple(self.lowered.sources.get(operand, operand) for operand in operands)
-            if narrow != operands:
-                # What is the same along an axis is computed once and broadcast afterwards.
-                return self.widened(self.emit(made, narrow, floor), shape, floor)
-            simple = self._simplified(made, operands, shape, floor)
-            if simple is not None:
-                return simple
-        elif made.kind is Kind.VIEW:
-            simple = self._seen(made, operands[0], floor)
-            if simple is not None:
-                return simple
-        elif made.kind is Kind.REDUCE and operands[0] in self.lowered.sources:
-            simple = self._multiplied(made, operands[0], floor)
-            if simple is not None:
-                return simple
-        key = (made.function, operands, made.keywords, made.kind)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._new(ArraySpec(cast("tuple[int, ...]", shape), made.dtype))
-            self.lowered.operations.append(Operation(made.kind, made.function, operands, made.keywords, found, floor))
-            if made.function is np.negative and made.dtype.kind == "f":
-                self._negatives[found] = operands[0]
-            if made.function is np.broadcast_to:
-                self.lowered.sources[found] = self.lowered.sources.get(operands[0], operands[0])
-        return found
-
-    def widened(self, value: int, shape: tuple[int, ...], floor: int) -> int:
-        """Return a value broadcast to a shape."""
-        spec = self.lowered.spec(value)
-        if spec.shape == shape:
-            return value
-        made = Instruction(Kind.VIEW, np.broadcast_to, (), (("shape", shape),), spec.dtype, shape)
-        return self.emit(made, (value,), floor)
-
-    def recast(self, value: int, dtype: np.dtype[Any], floor: int) -> int:
-        """Return a value in another dtype."""
-        if self.lowered.spec(value).dtype == dtype:
-            return value
-        return self.emit(Instruction(Kind.MAP, recast, (), (("dtype", dtype),), dtype, None), (value,), floor)
-
-    def _simplified(
-        self, made: Instruction, operands: tuple[int, ...], shape: tuple[int, ...], floor: int
-    ) -> int | None:
-        """Return the value of an element by element instruction that is known, at hand, or had for less."""
-        constants, specs = self.lowered.constants, self.lowered.specs
-        spec = ArraySpec(shape, made.dtype)
-        if made.function is filled:
-            return self.widened(self.constant(made.keywords[0][1]), shape, -1)
-        if all(operand in constants for operand in operands) and spec.size == 1:
-            with np.errstate(all="ignore"):
-                known = made.function(*(constants[operand] for operand in operands), **dict(made.keywords))
-            return self.constant(known) if known.dtype == made.dtype and known.shape == shape else None
-        if made.function is recast and specs[operands[0]] == spec:
-            return operands[0]
-        if made.function is np.power and spec == specs[operands[0]] and spec.dtype.kind == "f":
-            exponent = constants.get(operands[1])
-            if _is(exponent, 1):
-                return operands[0]
-            if _is(exponent, 2):
-                # NumPy multiplies for this exponent; the proof compares.
-                square = Instruction(Kind.MAP, np.multiply, (), (), made.dtype, None)
-                return self.emit(square, (operands[0], operands[0]), floor)
-        if not made.keywords and made.dtype.kind == "f" and all(specs[operand] == spec for operand in operands):
-            unsigned = self._unsigned(made, operands, floor)
-            if unsigned is not None:
-                return unsigned
-        if made.function in (np.multiply, np.divide):
-            first, second = operands
-            # The divisor alone may be dropped, either factor may.
-            kept = first if _is(constants.get(second), 1) else second if _is(constants.get(first), 1) else None
-            if made.function is np.divide and kept == second:
-                kept = None
-            return kept if kept is not None and specs[kept] == spec else None
-        if made.function is np.where and operands[0] in constants and np.size(constants[operands[0]]) == 1:
-            kept = operands[1] if np.all(constants[operands[0]]) else operands[2]
-            return kept if specs[kept] == spec and kept not in constants else None
-        return None
-
-    def _unsigned(self, made: Instruction, operands: tuple[int, ...], floor: int) -> int | None:
-        """Return a value computed without the negations of its operands, which change no other bit than the sign."""
-        bases = tuple(self._negatives.get(operand, operand) for operand in operands)
-        if bases == operands:
-            return None
-        if made.function is np.negative:
-            return bases[0]
-        plain = functools.partial(Instruction, Kind.MAP, operands=(), keywords=(), dtype=made.dtype, shape=None)
-        signs = tuple(base != operand for base, operand in zip(bases, operands, strict=True))
-        if made.function in (np.multiply, np.divide):
-            value = self.emit(made, bases, floor)
-            return value if all(signs) else self.emit(plain(function=np.negative), (value,), floor)
-        if made.function is np.add and signs[0] != signs[1]:
-            minuend, subtrahend = bases if signs[1] else bases[::-1]
-            return self.emit(plain(function=np.subtract), (minuend, subtrahend), floor)
-        # -a - b is another zero than -(a + b) where they cancel, so it stays.
-        if made.function is np.subtract and signs == (False, True):
-            return self.emit(plain(function=np.add), bases, floor)
-        return None
-
-    def _seen(self, made: Instruction, operand: int, floor: int) -> int | None:
-        """Return a view of a single number, be it broadcast, as that number broadcast."""
-        source, shape = self.lowered.sources.get(operand, operand), cast("tuple[int, ...]", made.shape)
-        known = self.lowered.constants.get(source)
-        if known is not None and np.size(known) == 1 and made.function is reshaped:
-            return self.widened(self.constant(np.reshape(known, ())[()]), shape, floor)
-        if source != operand and made.function is reshaped and self.lowered.spec(source).size == 1:
-            number = Instruction(Kind.VIEW, reshaped, (), (("shape", ()),), made.dtype, ())
-            return self.widened(self.emit(number, (source,), floor), shape, floor)
-        return None
-
-    def _multiplied(self, made: Instruction, operand: int, floor: int) -> int | None:
-        """Return the sum of what is the same along all the summed axes: a product."""
-        axes = dict(made.keywords)["axis"]
-        source, wide = self.lowered.sources[operand], self.lowered.spec(operand).shape
-        narrow = self.lowered.spec(source).shape
-        padded = (1,) * (len(wide) - len(narrow)) + narrow
-        if made.function is not np.add or made.dtype.name not in _SUMMED or axes is None:
-            return None
-        length = math.prod(wide[axis] for axis in axes)
-        # The sum of nothing is 0, but infinity times 0 is not.
-        if not length or any(padded[axis] != 1 for axis in axes):
-            return None
-        count = self.constant(np.asarray(length, made.dtype)[()])
-        value = self.recast(source, made.dtype, floor)
-        value = self.emit(Instruction(Kind.MAP, np.multiply, (), (), made.dtype, None), (value, count), floor)
-        if padded != narrow:
-            view = Instruction(Kind.VIEW, reshaped, (), (("shape", padded),), made.dtype, padded)
-            value = self.emit(view, (value,), floor)
-        return self.widened(value, cast("tuple[int, ...]", made.shape), floor)
+                self.values[name] = self.list.constant(value)
 
     def replay(self, recording: Recording, operands: Sequence[int], floor: int = -1) -> tuple[int | None, ...]:
         """Add the instructions of a recording, called on these values, and return its results."""
         values = list(operands)
         for entry in recording.entries:
             if isinstance(entry, Instruction):
-                values.append(self.emit(entry, tuple(values[i] for i in entry.operands), floor))
+                values.append(self.list.emit(entry, tuple(values[i] for i in entry.operands), floor))
             else:
-                values.append(self.constant(entry))
+                values.append(self.list.constant(entry))
         self.lowered.guards += [(values[index], expected) for index, expected in recording.guards]
         return tuple(None if index is None else values[index] for index in recording.results)
 
@@ -362,6 +91,7 @@ class _Lowering:
 
     def forward(self, step: Step) -> None:
         """Lower the forward call of a gate."""
+        self.list.node = step.node
         node, signature = step.node, step.node.gate.signature
         operands = self._operands(step)
         recording = self.recordings.get(
@@ -375,7 +105,7 @@ class _Lowering:
             reason = recording if isinstance(recording, str) else "it does not give what infer says"
             self.reasons[node.name] = reason
             saves = len(signature.saves) if step.rules else 0
-            results = tuple(self._new(spec) for spec in (*step.specs, *([None] * saves)))
+            results = tuple(self.list.new(spec) for spec in (*step.specs, *([None] * saves)))
             self.lowered.operations.append(
                 GateCall(step, functools.partial(_forward, step), operands, results, backward=False, reason=reason)
             )
@@ -393,7 +123,7 @@ class _Lowering:
             if operand not in self.literals and signature.index(position) not in signature.integers
         ]
         return tuple(
-            self.constant(literal_array(node, position, self.literals[operand], strong))
+            self.list.constant(literal_array(node, position, self.literals[operand], strong))
             if operand in self.literals
             else self.values[operand]
             for position, operand in enumerate(node.operands)
@@ -424,12 +154,12 @@ class _Lowering:
             literal = self.literals.get(source)
             spec = self.lowered.spec(self.values[source]) if literal is None else spec_of(np.asarray(literal))
             if ones:
-                value = self.widened(self.constant(spec.dtype.type(1)), spec.shape, -1)
+                value = self.list.widened(self.list.constant(spec.dtype.type(1)), spec.shape, -1)
             else:
-                value = self.lowered.output_gradients[name] = self._new(spec)
+                value = self.lowered.output_gradients[name] = self.list.new(spec)
             if source in self.gradients:
                 add = Instruction(Kind.MAP, np.add, (), (), spec.dtype, None)
-                value = self.emit(add, (self.gradients[source], value), -1)
+                value = self.list.emit(add, (self.gradients[source], value), -1)
             self.gradients[source] = value
 
     def accumulate(self, reference: str, gradient: int, floor: int) -> None:
@@ -442,12 +172,13 @@ class _Lowering:
         wide = np.dtype(np.float32) if dtype == np.float16 else dtype
         keywords = (("dtype", wide),) if wide != dtype else ()
         add = Instruction(Kind.MAP, np.add, (), keywords, wide, None)
-        self.gradients[reference] = self.emit(add, (before, gradient), floor)
+        self.gradients[reference] = self.list.emit(add, (before, gradient), floor)
 
     def backward(self, step: Step) -> None:
         """Lower the backward call of a gate."""
+        self.list.node = step.node
         arriving = [
-            self.recast(self.gradients[result], cast(ArraySpec, spec).dtype, -1) if result in self.gradients else None
+            self._arrived(result, cast(ArraySpec, spec))
             for result, spec in zip(step.node.results, step.specs, strict=True)
         ]
         floor = max((value for value in arriving if value is not None), default=-1)
@@ -463,6 +194,11 @@ class _Lowering:
             gradients += found
         for position, gradient in gradients:
             self.accumulate(step.node.operands[position], gradient, floor)
+
+    def _arrived(self, reference: str, spec: ArraySpec) -> int | None:
+        """Return the gradient of a value now that it is complete, in the dtype of the value."""
+        gradient = self.gradients.get(reference)
+        return None if gradient is None else self.list.recast(gradient, spec.dtype, -1)
 
     def _recorded_backward(
         self,
@@ -545,7 +281,7 @@ class _Lowering:
             (gradient,) = cast("tuple[int]", self.replay(cast(Recording, recording), (gradient,), floor))
         if self.lowered.spec(gradient).shape != wanted.shape:
             return None
-        return self.recast(gradient, wanted.dtype, floor)
+        return self.list.recast(gradient, wanted.dtype, floor)
 
     def _called_backward(
         self, step: Step, operands: tuple[int, ...], arriving: Sequence[int | None], reason: str
@@ -560,7 +296,7 @@ class _Lowering:
             and step.wanted[position]
             and is_differentiable(self.lowered.spec(operands[position]).dtype)
         ]
-        results = tuple(self._new(self.lowered.spec(operands[position])) for position in positions)
+        results = tuple(self.list.new(self.lowered.spec(operands[position])) for position in positions)
         parts = (
             tuple(arriving),
             tuple(operand if i in step.kept_operands else None for i, operand in enumerate(operands)),
@@ -580,10 +316,10 @@ class _Lowering:
         made = self.lowered
         for name, source in plan.outputs.items():
             literal = self.literals.get(source)
-            made.outputs[name] = self.values[source] if literal is None else self.constant(np.asarray(literal))
+            made.outputs[name] = self.values[source] if literal is None else self.list.constant(np.asarray(literal))
         for name in wrt:
             gradient = self.gradients.get(name)
-            made.gradients[name] = None if gradient is None else self.recast(gradient, inputs[name].dtype, -1)
+            made.gradients[name] = None if gradient is None else self.list.recast(gradient, inputs[name].dtype, -1)
         needed = {*made.outputs.values(), *made.gradients.values(), *(value for value, _ in made.guards)}
         kept = []
         for operation in reversed(made.operations):
@@ -591,23 +327,6 @@ class _Lowering:
                 needed.update(operation.operands)
                 kept.append(operation)
         made.operations = kept[::-1]
-
-
-_RECORDINGS: Final = 1 << 13
-"""Recordings that a graph keeps: a matrix product has some for each shape."""
-
-_SUMMED: Final = frozenset({"float32", "float64"})
-"""Dtypes in which a sum of equal numbers may be had by a product."""
-
-
-def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    first = shapes[0]
-    return first if all(shape == first for shape in shapes) else broadcast_shapes(*shapes)
-
-
-def _is(value: Constant | None, number: int) -> bool:
-    """Tell whether a value is known to be a number."""
-    return value is not None and np.size(value) == 1 and bool(np.all(np.equal(value, number)))
 
 
 # Calls that are made at run time -------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ nothing but our own numbers. Long ones stay a loop, because compiling takes 18 m
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,13 +16,12 @@ import numpy as np
 
 from graphsvc.arrays import Array, owned, read_only
 from graphsvc.blocks import BlockedKernel
-from graphsvc.calls import handed
 from graphsvc.errors import GraphsvcError
 from graphsvc.fusion import Kernel, schedule
 from graphsvc.gate import Elementwise
 from graphsvc.inference import BoundNode
-from graphsvc.lowering import GateCall, Lowered, Operation, Trace
-from graphsvc.recording import Kind, reshaped
+from graphsvc.instructions import Kind, reshaped
+from graphsvc.merging import GateCall, Lowered, Operation, Trace
 
 __all__ = ["GuardError", "Program", "UntrueRecordingError", "same_bits"]
 
@@ -30,6 +30,12 @@ _STRAIGHT: Final = 256
 
 _COMPARED: Final = 1 << 12
 """Elements up to which a value is kept for the proof."""
+
+_PROVEN: Final = 512
+"""Recordings up to which all are compared with their gates."""
+
+_PROVEN_EACH: Final = 16
+"""How many of each gate are compared in larger programs."""
 
 _KEPT_BYTES: Final = 1 << 20
 """Bytes of all values that are kept for the proof."""
@@ -131,13 +137,13 @@ class Program:
     def peak_bytes(self) -> int:
         """Bytes of arrays that a run takes at most at one time, with its results and without its inputs.
 
-        What a gate takes that runs as it is, is taken to be as much as its outputs.
+        What a gate that runs as it is takes for itself is not known, and not counted.
         """
         alive = peak = 0
         for part, frees in zip(self.parts, self._frees, strict=True):
             made = sum(self.nbytes(result) for result in self._line_results(part))
             alive += made
-            peak = max(peak, alive + (made if isinstance(part, GateCall) else 0))
+            peak = max(peak, alive)
             alive -= sum(self.nbytes(value) for value in frees if value not in self._given)
         copies = sum(self.lowered.spec(value).nbytes for value in self._results if value in self._copied)
         return max(peak, alive + copies)
@@ -324,26 +330,25 @@ class Program:
     # The proof
 
     def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> list[Array]:
-        """Run once, and compare recordings with gates: in kernels on the first block, elsewhere on small values."""
-        lowered = self.lowered
-        kept = 0
-        dropped_after = []
-        for frees in self._frees:
-            dropped_after.append(tuple(v for v in frees if kept > _KEPT_BYTES or not self._is_small(v)))
-            kept += sum(lowered.spec(v).nbytes for v in set(frees).difference(dropped_after[-1]))
-        pending = {id(trace): trace for trace in lowered.traces}
-        values: dict[int, Any] = dict(lowered.constants)
+        """Run once, and compare recordings with gates: in kernels on the first rows, elsewhere on small values."""
+        waiting: dict[int, list[Trace]] = {}
+        for trace in self._proofs():
+            for value in trace.results:
+                if value is not None:
+                    waiting.setdefault(value, []).append(trace)
+        proven: set[int] = set()
+        values: dict[int, Any] = dict(self.lowered.constants)
         values.update(zip(self._given, given, strict=True))
-        for line, checks, dropped in zip(self._lines, self._checks, dropped_after, strict=True):
+        for line, checks, dropped in zip(self._lines, self._checks, self._kept_longer(), strict=True):
             _check(values, checks)
             if between:
                 between()
             operands = [values[operand] for operand in line.operands]
             if isinstance(line.function, BlockedKernel):
-                block = line.function.first_block(operands)
-                for key, trace in list(pending.items()):
-                    if isinstance(trace.node.gate, Elementwise) and self._holds(trace, block):
-                        del pending[key]
+                block = line.function.first_rows(operands)
+                for trace in (trace for value in block for trace in waiting.get(value, ())):
+                    if id(trace) not in proven and isinstance(trace.node.gate, Elementwise) and _holds(trace, block):
+                        proven.add(id(trace))
             if line.interruptible:
                 values.update(zip(line.results, line.function(between, *operands), strict=True))
             else:
@@ -351,41 +356,37 @@ class Program:
             for value in dropped:
                 del values[value]
         _check(values, self._last_checks)
-        results = self._finished(values)
-        for trace in pending.values():
-            self._holds(trace, values)
+        for source in self.lowered.sources.items():
+            values.setdefault(source[0], values.get(source[1]))
+        for trace in {id(trace): trace for traces in waiting.values() for trace in traces}.values():
+            if id(trace) not in proven:
+                _holds(trace, values)
         self.proven = True
-        return results
+        return self._finished(values)
+
+    def _proofs(self) -> Iterator[Trace]:
+        """Yield the recordings to compare: all, or in a large program some of each gate."""
+        traces = self.lowered.traces
+        if len(traces) <= _PROVEN:
+            yield from traces
+            return
+        seen: Counter[tuple[int, str]] = Counter()
+        for trace in traces:
+            seen[id(trace.node.gate), trace.method] += 1
+            if seen[id(trace.node.gate), trace.method] <= _PROVEN_EACH:
+                yield trace
+
+    def _kept_longer(self) -> list[tuple[int, ...]]:
+        """Return for each line what to drop after it in the proof, which keeps a megabyte of small values."""
+        kept, dropped = 0, []
+        for frees in self._frees:
+            dropped.append(tuple(v for v in frees if kept > _KEPT_BYTES or not self._is_small(v)))
+            kept += sum(self.lowered.spec(v).nbytes for v in set(frees).difference(dropped[-1]))
+        return dropped
 
     def _is_small(self, value: int) -> bool:
         spec = self.lowered.specs[value]
         return spec is not None and spec.size <= _COMPARED
-
-    def _holds(self, trace: Trace, values: Mapping[int, Any]) -> bool:
-        """Compare a recording with its gate where their values are at hand; tell whether they were.
-
-        Raises:
-            UntrueRecordingError: They differ.
-        """
-        sources = self.lowered.sources
-        operands = [values.get(v, values.get(sources.get(v, v))) for v in trace.operands]
-        if any(operand is None or np.size(operand) > _COMPARED for operand in operands):
-            return False
-        found = [None if v is None else values.get(v) for v in trace.results]
-        if all(value is None for value in found):
-            return False
-        try:
-            returned = trace.call([read_only(handed(operand)) for operand in operands])
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            raise UntrueRecordingError(trace.node, trace.method) from error
-        expected = returned if isinstance(returned, tuple | list) else (returned,)
-        alike = same_bits if isinstance(trace.node.gate, Elementwise) else _same_numbers
-        for mine, theirs in zip(found, expected, strict=True):
-            if mine is not None and not alike(mine, theirs):
-                raise UntrueRecordingError(trace.node, trace.method)
-        return True
 
 
 _METHODS: Final[Mapping[Any, str]] = {np.transpose: "transpose", reshaped: "reshape"}
@@ -429,6 +430,33 @@ def _call_alone(function: Callable[..., Any], between: Callable[[], None] | None
 def _contiguous(value: Any) -> Array:
     """Return a result of our own as an array in C order."""
     return value if isinstance(value, np.ndarray) and value.flags.c_contiguous else owned(value)
+
+
+def _holds(trace: Trace, values: Mapping[int, Any]) -> bool:
+    """Compare a recording with its gate where their values are at hand; tell whether they were.
+
+    Raises:
+        UntrueRecordingError: They differ.
+    """
+    operands = [values.get(operand) for operand in trace.operands]
+    found = [None if value is None else values.get(value) for value in trace.results]
+    if any(operand is None or np.size(operand) > _COMPARED for operand in operands) or not any(
+        value is not None for value in found
+    ):
+        return False
+    try:
+        # Copies, for a gate may keep what it is given.
+        returned = trace.call([read_only(np.array(operand)) for operand in operands])
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise UntrueRecordingError(trace.node, trace.method) from error
+    expected = returned if isinstance(returned, tuple | list) else (returned,)
+    alike = same_bits if isinstance(trace.node.gate, Elementwise) else _same_numbers
+    for mine, theirs in zip(found, expected, strict=True):
+        if mine is not None and not alike(mine, theirs):
+            raise UntrueRecordingError(trace.node, trace.method)
+    return True
 
 
 def same_bits(mine: Any, theirs: Any) -> bool:

@@ -16,11 +16,12 @@ from graphsvc.examiner import Examiner
 from graphsvc.explanation import Explanation, explain
 from graphsvc.inference import Spec, infer_specs
 from graphsvc.levels import level_program
-from graphsvc.lowering import Recordings, lower
+from graphsvc.lowering import lower
 from graphsvc.plan import Plan, make_plan
 from graphsvc.profile import Profiler
 from graphsvc.program import GuardError, Program, UntrueRecordingError
 from graphsvc.question import judge_differentiated, judge_inputs, judge_output_gradients, judge_outputs, judge_wrt
+from graphsvc.recordings import Recordings
 from graphsvc.structure import Structure
 
 __all__ = ["RunnableGraph"]

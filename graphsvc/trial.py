@@ -12,7 +12,8 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.calls import handed
-from graphsvc.recording import Instruction, Kind, Recording, Shape, record
+from graphsvc.instructions import Instruction, Kind, Shape
+from graphsvc.recording import Recording, record
 
 __all__ = ["holds"]
 

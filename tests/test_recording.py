@@ -22,7 +22,7 @@ from graphsvc import ComputationalGraph, Elementwise, Gate, GateDataError, error
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.fusion import Kernel
 from graphsvc.gates.arithmetic import Multiply
-from graphsvc.lowering import GateCall
+from graphsvc.merging import GateCall
 from graphsvc.program import Program, same_bits
 
 ONE: list[tuple[tuple[int, ...], ...]] = [((),), ((5,),), ((4, 5),), ((3000,),), ((40, 50),)]

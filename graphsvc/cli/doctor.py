@@ -7,8 +7,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import click
+import threadpoolctl
 from google.protobuf.internal import api_implementation
 
+from graphsvc.blocks import thread_count
 from graphsvc.cli.printing import print_table
 from graphsvc.client import connect
 from graphsvc.errors import GraphsvcError, UnreachableError
@@ -38,6 +40,7 @@ def doctor(target: str | None) -> None:
         ("protobuf", _protobuf),
         ("gates", lambda: f"{len(default_registry().gates())} of graphsvc's own"),
         ("gradient in process", _in_process),
+        ("threads", _threads),
         *((f"plugin {namespace}", lambda n=namespace: _plugin(n)) for namespace in find_plugins()),
     ]
     if target:
@@ -65,6 +68,13 @@ def _protobuf() -> str:
         msg = f"protobuf runs on its {kind} implementation, and a server needs upb. Reinstall protobuf."
         raise GraphsvcError(msg)
     return f"its implementation is {kind}"
+
+
+def _threads() -> str:
+    """Say how many threads compute: their number changes no bit of what graphsvc does, but may change BLAS's."""
+    pools = threadpoolctl.threadpool_info()
+    found = [f"{pool['internal_api']} {pool['version']} with {pool['num_threads']}" for pool in pools]
+    return f"{thread_count()} share a kernel; BLAS: {', '.join(found) or 'unknown'}"
 
 
 def _in_process() -> str:

@@ -219,9 +219,13 @@ class Program:
                 fresh.update(value for value in kernel.results if kernel.owns(value))
             elif isinstance(part, Operation) and (part.kind in (Kind.MAP, Kind.REDUCE) or part.function is np.matmul):
                 fresh.add(part.result)
+        # A gate that holds a view holds what it is a view of.
+        roots: dict[int, int] = {}
         for part in self.parts:
             if isinstance(part, GateCall):
-                fresh.difference_update(part.operands)
+                fresh.difference_update(roots.get(operand, operand) for operand in part.operands)
+            elif isinstance(part, Operation) and part.function in _VIEWS:
+                roots[part.result] = roots.get(part.operands[0], part.operands[0])
         return {value for value in self._results if value not in fresh}
 
     def _dropped(self) -> list[tuple[int, ...]]:

@@ -7,6 +7,7 @@ call one by one.
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from graphsvc import ComputationalGraph, Elementwise, Gate, GateDataError, error
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.fusion import Kernel
 from graphsvc.gates.arithmetic import Multiply
-from graphsvc.lowering import GateCall
+from graphsvc.merging import GateCall
 from graphsvc.program import Program, same_bits
 
 ONE: list[tuple[tuple[int, ...], ...]] = [((),), ((5,),), ((4, 5),), ((3000,),), ((40, 50),)]
@@ -1198,3 +1199,114 @@ def test_no_warning_is_printed():
     wide.output("f", ends[0] + ends[-1])
     for _ in range(2):
         wide.value_and_grad({f"x{i}": 1e10 for i in range(700)})
+
+
+# What a run leaves alone ----------------------------------------------------------------------------------------------
+
+
+class Keeping(Gate):
+    """Keeps what it is given, as no gate should."""
+
+    name: ClassVar[str] = "keeping"
+    deterministic: ClassVar[bool] = False
+    kept: ClassVar[list[Array]] = []
+
+    def infer(self, x: ArraySpec) -> ArraySpec:
+        return x
+
+    def forward(self, x: Array) -> Array:
+        self.kept.append(x)
+        return x
+
+    def backward(self, dz: Array) -> Array:
+        self.kept.append(dz)
+        return dz
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (200, 300)])
+def test_results_share_memory_with_nobody(shape):
+    """Neither with each other, nor with inputs, nor with what a gate keeps, be it a view."""
+    graph = ComputationalGraph()
+    x = graph.input("x")
+    values = [x, graph.add("exp", x)]
+    values.append(graph.add("transpose", values[1]))
+    values += [graph.add(Keeping(), value) for value in values[1:]]
+    values.append(graph.add("reshape", values[1], shape=(-1,)))
+    values.append(graph.add(Keeping(), values[-1]))
+    for i, value in enumerate(values):
+        graph.output(f"f{i}", value)
+    inputs = {"x": numbers((shape,))[0]}
+    given = seeds_of(graph, inputs)
+    for _ in range(3):
+        outputs, gradients = graph.value_and_grad(inputs, None, given)
+        mine = [*outputs.values(), *gradients.values()]
+        others = [*Keeping.kept, *inputs.values(), *given.values()]
+        for i, array in enumerate(mine):
+            assert array.flags.writeable
+            assert not any(np.shares_memory(array, other) for other in [*mine[:i], *others])
+    Keeping.kept.clear()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals by time are of Unix")
+def test_a_signal_handler_may_ask_a_graph_while_it_runs():
+    """Its run disturbs no number of the run that it comes in the middle of."""
+    graph = ComputationalGraph()
+    x = y = graph.input("x")
+    for _ in range(6):
+        y = graph.add("tanh", y * x + 1.0) * y
+    graph.output("f", y)
+    (mine, other), given = numbers(((40, 1000),) * 2), {"f": np.ones((40, 1000))}
+    expected = [by_plan(graph, {"x": mine}, given) for _ in range(2)][-1]
+    hits: list[int] = []
+
+    def handler(*_: object) -> None:
+        graph.value_and_grad({"x": other}, None, given)
+        hits.append(1)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0003 * (len(hits) % 7))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        while len(hits) < 100:
+            outputs, gradients = graph.value_and_grad({"x": mine}, None, given)
+            assert same_bits(outputs["f"], expected[0]["f"])
+            assert same_bits(gradients["x"], expected[1]["x"])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_between_may_stop_or_ask_at_any_time():
+    """What it raises comes out, what it asks is answered, and the next run is none the worse for it."""
+    graph = ComputationalGraph()
+    x = y = graph.input("x")
+    for _ in range(6):
+        y = graph.add("tanh", y * x + 1.0) * y
+    graph.output("f", y)
+    (mine, other), given = numbers(((600, 500),) * 2), {"f": np.ones((600, 500))}
+    expected = [by_plan(graph, {"x": mine}, given) for _ in range(2)][-1]
+    for last in range(2):
+        calls: list[int] = []
+
+        def between(calls: list[int] = calls, last: int = last) -> None:
+            calls.append(1)
+            graph.value_and_grad({"x": other}, None, given)
+            if len(calls) > last:
+                raise KeyError(last)
+
+        with pytest.raises(KeyError):
+            graph.value_and_grad({"x": mine}, None, given, between=between)
+        assert_same(by_plan(graph, {"x": mine}, given), expected)
+
+
+@pytest.mark.parametrize("seed", [1.0, np.inf, np.nan])
+def test_the_sum_over_nothing_is_zero(seed):
+    """Also of infinities, which a product with a length of 0 would make NaN."""
+    for shapes in [((), (0,)), ((3, 1), (3, 0)), ((0,), ())]:
+        graph = ComputationalGraph()
+        graph.output("f", graph.add("sum", graph.input("x") + graph.input("y")))
+        inputs = dict(zip("xy", numbers(shapes), strict=True))
+        for _ in range(3):
+            assert_same(
+                by_plan(graph, inputs, {"f": np.asarray(seed)}), by_loops(graph, inputs, {"f": np.asarray(seed)})
+            )

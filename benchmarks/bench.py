@@ -25,10 +25,10 @@ RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _LIMIT: Final = 60.0
 """Seconds that an engine may take for an answer."""
 
-_BUDGET: Final = 5.0
+_BUDGET: Final = 8.0
 """Seconds after which a work is measured no longer, warm or cold, once it was measured three times."""
 
-_BATCH: Final = 0.03
+_BATCH: Final = 0.1
 """Seconds that a batch of repetitions takes at least."""
 
 _PAUSE: Final = 0.03

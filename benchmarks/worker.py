@@ -18,6 +18,9 @@ from works import WORKS, Work, chain_of
 
 __all__ = ["TimeLimitError", "Worker"]
 
+_WARM_UP: Final = 0.1
+"""Seconds for which an engine runs before it is timed."""
+
 _MIB: Final = 2**20
 
 
@@ -36,7 +39,6 @@ class _Asked:
         self._run: Callable[[], Any] | None = None
         self._cold: Callable[[], tuple[float, ...]] | None = None
         self._repetitions = 1
-        self._warms_up = True
 
     def about(self) -> tuple[str, list[dict[str, Any]]]:
         """Say what the engine is, and which thread pools it has."""
@@ -73,11 +75,14 @@ class _Asked:
         while time.perf_counter() - began < seconds:
             fastest = min(fastest, self._timed(1))
         self._repetitions = max(1, round(seconds / fastest))
-        self._warms_up = fastest < 10 * seconds
 
     def batch(self) -> float:
-        """Return the seconds of a run, averaged over a batch; one that is not long comes warmed up."""
-        if self._warms_up:
+        """Return the seconds of a run, averaged over a batch.
+
+        It comes warmed up: threads that slept are spread over the cores again only after some milliseconds.
+        """
+        began = time.perf_counter()
+        while time.perf_counter() - began < _WARM_UP:
             self._run()
         return self._timed(self._repetitions)
 

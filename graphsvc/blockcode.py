@@ -12,8 +12,9 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.fusion import Form, Kernel, Member
-from graphsvc.instructions import Kind, placed, recast, reshaped, taken
+from graphsvc.instructions import Kind, placed, powered, recast, reshaped, taken
 from graphsvc.merging import Lowered
+from graphsvc.symbols import POWERS
 
 __all__ = ["BlockCode", "Register"]
 
@@ -157,6 +158,8 @@ class BlockCode:
         elif operation.kind is Kind.REDUCE:
             function: Any = operation.function
             self._line(function.reduce, self._widened(member, operands[0]), "1", "None", place, "True")
+        elif operation.function is powered:
+            self._power(member, operands, place)
         elif operation.function is taken:
             self._line(np.copyto, place, f"{self._bind(np.take_along_axis)}({', '.join(operands)}, 1)")
         elif operation.function is placed:
@@ -166,6 +169,14 @@ class BlockCode:
         else:
             keywords = (f"{name}={self._bind(value)}" for name, value in operation.keywords)
             self._line(operation.function, *operands, f"out={place}", *keywords)
+
+    def _power(self, member: Member, operands: Sequence[str], place: str) -> None:
+        """Write the operator `**`, which calls simpler functions for some exponents of arrays."""
+        base, exponent = member.operation.operands
+        known = self._lowered.constants.get(exponent)
+        floating = self._lowered.spec(base).dtype.kind == "f"
+        simple = POWERS.get(known) if type(known) in (int, float) and floating else None
+        self._line(*([simple, operands[0]] if simple else [np.power, *operands]), f"out={place}")
 
     def _choice(self, member: Member, operands: Sequence[str], place: str) -> None:
         """Write `np.where`. It has no `out`; where a choice is 0, clearing bits takes a third of the time."""

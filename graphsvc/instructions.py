@@ -9,7 +9,7 @@ import numpy as np
 
 from graphsvc.arrays import Array
 
-__all__ = ["Constant", "Instruction", "Kind", "Shape", "filled", "placed", "recast", "reshaped", "taken"]
+__all__ = ["Constant", "Instruction", "Kind", "Shape", "filled", "placed", "powered", "recast", "reshaped", "taken"]
 
 
 Shape: TypeAlias = tuple[int, ...] | None
@@ -62,6 +62,11 @@ def recast(x: Array, dtype: np.dtype[Any]) -> Array:
 def filled(x: Array, value: Constant) -> Array:
     """Return an array like `x`, every element of which is `value`."""
     return np.full_like(x, value)
+
+
+def powered(x: Array, exponent: Array) -> Array:
+    """Return what the operator gives, which takes other ways for NumPy's numbers than for arrays."""
+    return x**exponent
 
 
 def placed(x: Array, indices: Array, values: Array) -> Array:

@@ -17,7 +17,7 @@ from graphsvc.arrays import Array, ArraySpec, Literal, read_only
 from graphsvc.evaluation import InputGradients, Results
 from graphsvc.gate import Elementwise
 from graphsvc.inference import literal_array
-from graphsvc.instructions import Instruction, Kind
+from graphsvc.instructions import Instruction, Kind, powered
 from graphsvc.lowering import call_rule
 from graphsvc.plan import Plan, Step
 from graphsvc.program import UntrueRecordingError, same_bits
@@ -197,8 +197,12 @@ def _fits(recording: Recording | str, fixed: Iterable[int]) -> TypeGuard[Recordi
     for entry in recording.entries:
         if isinstance(entry, Instruction):
             plain = entry.kind is Kind.MAP and not entry.keywords and entry.dtype in (np.float64, np.bool_)
-            # Powers with one exponent for all take other ways than powers with many.
-            if not plain or (entry.function is np.power and entry.operands[1] not in known):
+            # Powers of arrays take other ways than those of numbers, and with one exponent for all than with many.
+            if (
+                not plain
+                or entry.function is powered
+                or (entry.function is np.power and entry.operands[1] not in known)
+            ):
                 return False
         elif np.size(entry) != 1:
             return False

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from graphsvc.arrays import broadcast_shapes, is_known, normalized_axes
-from graphsvc.instructions import Constant, Instruction, Kind, Shape, filled, placed, recast, reshaped, taken
+from graphsvc.instructions import Constant, Instruction, Kind, Shape, filled, placed, powered, recast, reshaped, taken
 
-__all__ = ["Refusal", "Symbol", "Tape"]
+__all__ = ["POWERS", "Refusal", "Symbol", "Tape"]
 
 _MAX_INSTRUCTIONS: Final = 256
 """Calls of one gate beyond which merging them gains nothing."""
@@ -158,10 +158,15 @@ class Symbol(NDArrayOperatorsMixin):
             self._no_value()
         return self._reshaped(found.shape)
 
-    def __pow__(self, exponent: object) -> "Symbol":
-        """Record the function that the operator of NumPy's arrays takes for this exponent."""
-        simple = _POWERS.get(exponent) if type(exponent) in (int, float) and self.dtype.kind == "f" else None
+    def __pow__(self, exponent: Any) -> "Symbol":
+        """Record the operator: a gate's operands are arrays, what it computes of single numbers are NumPy's numbers."""
+        if not self._given:
+            return self._map(powered, (self, exponent), {})
+        simple = POWERS.get(exponent) if type(exponent) in (int, float) and self.dtype.kind == "f" else None
         return self._map(simple, (self,), {}) if simple else self._map(np.power, (self, exponent), {})
+
+    def __rpow__(self, base: Any) -> "Symbol":
+        return self._map(np.power if self._given else powered, (base, self), {})
 
     def astype(self, dtype: Any, *, copy: bool = True) -> "Symbol":
         """See `numpy.ndarray.astype`."""
@@ -297,7 +302,7 @@ class Symbol(NDArrayOperatorsMixin):
 
 _REDUCTIONS: Final = frozenset({np.add, np.maximum, np.minimum, np.logical_and, np.logical_or})
 
-_POWERS: Final[Mapping[Any, np.ufunc]] = {2: np.square, -1: np.reciprocal, 0.5: np.sqrt, 1: np.positive}
+POWERS: Final[Mapping[Any, np.ufunc]] = {2: np.square, -1: np.reciprocal, 0.5: np.sqrt, 1: np.positive}
 """What NumPy's arrays call for `x ** exponent`."""
 
 

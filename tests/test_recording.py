@@ -1310,3 +1310,34 @@ def test_the_sum_over_nothing_is_zero(seed):
             assert_same(
                 by_plan(graph, inputs, {"f": np.asarray(seed)}), by_loops(graph, inputs, {"f": np.asarray(seed)})
             )
+
+
+class Powers(Elementwise):
+    """Powers of an operand and of what is computed of it, by the operator."""
+
+    name: ClassVar[str] = "powers"
+    exponent: float = 2.0
+    whole: bool = False
+
+    def forward(self, x: Array) -> Array:
+        exponent = int(self.exponent) if self.whole else self.exponent
+        return (x * 1.0) ** exponent + x**exponent + 2.0 ** (0.5 * x)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        return dz * (-x) ** self.exponent
+
+
+@pytest.mark.parametrize("exponent", [0.5, 2.0, 3.0, -1.0, 0.25])
+@pytest.mark.parametrize("shape", [(), (7,), (20_000,)])
+def test_powers_take_the_way_of_numbers_or_of_arrays(exponent, shape):
+    """NumPy raises its numbers to powers by another function than its arrays: a plan does as the gate would."""
+    for gate in (Powers(exponent=exponent), Powers(exponent=exponent, whole=True)):
+        graph = ComputationalGraph()
+        graph.output("f", graph.add(gate, graph.input("x")))
+        for turn in range(200 if shape == () else 2):
+            x = np.asarray(np.random.default_rng(turn).uniform(-3, 3, shape))
+            x = np.asarray([np.inf, 0.0, -0.0][turn]) if shape == () and turn < 3 else x
+            evaluation = graph.forward({"x": x})
+            outputs, gradients = graph.value_and_grad({"x": x}, output_gradients={"f": np.ones(shape)})
+            assert outputs["f"].tobytes() == evaluation.outputs["f"].tobytes()
+            assert gradients["x"].tobytes() == graph.backward(evaluation, {"f": np.ones(shape)})["x"].tobytes()

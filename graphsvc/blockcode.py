@@ -176,7 +176,8 @@ class BlockCode:
         known = self._lowered.constants.get(exponent)
         floating = self._lowered.spec(base).dtype.kind == "f"
         simple = POWERS.get(known) if type(known) in (int, float) and floating else None
-        self._line(*([simple, operands[0]] if simple else [np.power, *operands]), f"out={place}")
+        needed = operands[:1] if simple else operands
+        self._line(simple or np.power, *needed, f"out={place}")
 
     def _choice(self, member: Member, operands: Sequence[str], place: str) -> None:
         """Write `np.where`. It has no `out`; where a choice is 0, clearing bits takes a third of the time."""

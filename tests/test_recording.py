@@ -1312,10 +1312,10 @@ def test_the_sum_over_nothing_is_zero(seed):
             )
 
 
-class Powers(Elementwise):
-    """Powers of an operand and of what is computed of it, by the operator."""
+class PowersOfBoth(Elementwise):
+    """PowersOfBoth of an operand and of what is computed of it, by the operator."""
 
-    name: ClassVar[str] = "powers"
+    name: ClassVar[str] = "powers_of_both"
     exponent: float = 2.0
     whole: bool = False
 
@@ -1331,7 +1331,7 @@ class Powers(Elementwise):
 @pytest.mark.parametrize("shape", [(), (7,), (20_000,)])
 def test_powers_take_the_way_of_numbers_or_of_arrays(exponent, shape):
     """NumPy raises its numbers to powers by another function than its arrays: a plan does as the gate would."""
-    for gate in (Powers(exponent=exponent), Powers(exponent=exponent, whole=True)):
+    for gate in (PowersOfBoth(exponent=exponent), PowersOfBoth(exponent=exponent, whole=True)):
         graph = ComputationalGraph()
         graph.output("f", graph.add(gate, graph.input("x")))
         for turn in range(200 if shape == () else 2):

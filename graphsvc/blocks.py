@@ -24,7 +24,7 @@ from graphsvc.merging import Lowered
 
 __all__ = ["BlockedKernel", "thread_count"]
 
-_REGISTER_BYTES: Final = 3 << 20
+_REGISTER_BYTES: Final = 5 << 19
 """Bytes of all registers of a thread."""
 
 _BLOCK_ELEMENTS: Final = (1 << 12, 1 << 17)

@@ -101,6 +101,15 @@ _Fit: TypeAlias = tuple[Member, dict[int, Form], tuple[int, int]]
 
 
 class _Schedule:
+    """Goes through the calls once, and puts each into the earliest kernel where it fits and is of use.
+
+    Attributes:
+        home: The kernel that makes a value.
+        ready: The level from which on a value that is made elsewhere is at hand.
+        near: The kernels of a shape and a level.
+        alone: The calls that are in no kernel, with their levels.
+    """
+
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.kernels: list[Kernel] = []
@@ -110,6 +119,7 @@ class _Schedule:
         self.alone: list[tuple[int, Operation | GateCall]] = []
 
     def parts(self) -> list[Part]:
+        """See `schedule`."""
         for operation in self.lowered.operations:
             if isinstance(operation, GateCall) or not self._fused(operation):
                 level = max((self._level(operand) for operand in operation.operands), default=0)

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphsvc import aio
     from graphsvc.arrays import Array, ArraySpec
-    from graphsvc.builders import safe_where
     from graphsvc.client import Client, RemoteGraph, connect
-    from graphsvc.diagnosis import Diagnosis
+    from graphsvc.engine.builders import safe_where
+    from graphsvc.engine.diagnosis import Diagnosis
+    from graphsvc.engine.evaluation import Evaluation, InputGradients
+    from graphsvc.engine.graph import ComputationalGraph, load, parse
+    from graphsvc.engine.node import Node
+    from graphsvc.engine.profile import Profile
+    from graphsvc.engine.summary import GraphSummary
     from graphsvc.errors import GateDataError, GraphsvcError
-    from graphsvc.evaluation import Evaluation, InputGradients
     from graphsvc.gate import Elementwise, Example, Gate
-    from graphsvc.graph import ComputationalGraph, load, parse
     from graphsvc.hookspecs import PluginContext, hookimpl
-    from graphsvc.node import Node
-    from graphsvc.profile import Profile
-    from graphsvc.summary import GraphSummary
 
 __version__ = "0.1.0"
 
@@ -24,26 +24,26 @@ _HOME = {
     "Array": "arrays",
     "ArraySpec": "arrays",
     "Client": "client",
-    "ComputationalGraph": "graph",
-    "Diagnosis": "diagnosis",
+    "ComputationalGraph": "engine.graph",
+    "Diagnosis": "engine.diagnosis",
     "Elementwise": "gate",
-    "Evaluation": "evaluation",
+    "Evaluation": "engine.evaluation",
     "Example": "gate",
     "Gate": "gate",
     "GateDataError": "errors",
-    "GraphSummary": "summary",
+    "GraphSummary": "engine.summary",
     "GraphsvcError": "errors",
-    "InputGradients": "evaluation",
-    "Node": "node",
+    "InputGradients": "engine.evaluation",
+    "Node": "engine.node",
     "PluginContext": "hookspecs",
-    "Profile": "profile",
+    "Profile": "engine.profile",
     "RemoteGraph": "client",
     "aio": "",
     "connect": "client",
     "hookimpl": "hookspecs",
-    "load": "graph",
-    "parse": "graph",
-    "safe_where": "builders",
+    "load": "engine.graph",
+    "parse": "engine.graph",
+    "safe_where": "engine.builders",
 }
 """Where each public name lives. They are imported when first used: all of them take 0.4 s, and `--help` none."""
 

@@ -10,10 +10,10 @@ import grpc
 
 from graphsvc.arrays import Array
 from graphsvc.client import CHANNEL_OPTIONS
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import GraphsvcError, ServiceError, StoppedError
-from graphsvc.evaluation import InputGradients
 from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
-from graphsvc.graph import ComputationalGraph
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
 

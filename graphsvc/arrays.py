@@ -20,6 +20,7 @@ __all__ = [
     "Weak",
     "as_array",
     "broadcast_shapes",
+    "conjugated",
     "divided",
     "fits_memory",
     "is_differentiable",
@@ -32,6 +33,7 @@ __all__ = [
     "read_only",
     "reduce_mean",
     "reduce_sum",
+    "require_floating",
     "spec_of",
     "sum_to_shape",
     "widened",
@@ -114,8 +116,33 @@ def is_known(dtype: np.dtype[Any]) -> bool:
 
 
 def is_differentiable(dtype: np.dtype[Any]) -> bool:
-    """Tell whether a value of `dtype` has a gradient: floating point has, integers and booleans have none."""
-    return dtype.kind == "f"
+    """Tell whether a value of `dtype` has a gradient: floating point and complex have, integers and booleans none."""
+    return dtype.kind in "fc"
+
+
+def conjugated(x: Array) -> Array:
+    """Return the complex conjugate of `x`, which is `x` itself where that is real.
+
+    The gradient of a complex value is `dL/dRe + i dL/dIm`, so backward multiplies by the conjugate of the derivative.
+    """
+    return np.conjugate(x) if x.dtype.kind == "c" else x
+
+
+def require_floating(name: str, x: ArraySpec, *, complex_too: bool = False) -> None:
+    """Refuse an operand that is not floating point.
+
+    Args:
+        name: The operand's name.
+        x: Its shape and dtype.
+        complex_too: Whether it may be complex.
+
+    Raises:
+        DtypeError: It is of another dtype.
+    """
+    if x.dtype.kind not in ("fc" if complex_too else "f"):
+        msg = f"Operand {name!r} must be floating point{' or complex' if complex_too else ''}, got {x.dtype}."
+        msg += " Convert it with the gate 'cast'."
+        raise DtypeError(msg)
 
 
 def as_array(value: object, dtype: np.dtype[Any] | None = None) -> Array:

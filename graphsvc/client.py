@@ -9,10 +9,10 @@ from typing import Any, Final, Self
 import grpc
 
 from graphsvc.arrays import Array
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import GraphsvcError, StoppedError
-from graphsvc.evaluation import InputGradients
 from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
-from graphsvc.graph import ComputationalGraph
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
 

@@ -8,10 +8,10 @@ from typing import Final, TypeAlias
 
 from graphsvc.arrays import Array, as_array, plain_array, spec_of
 from graphsvc.codec import graph_from_document, named_arrays, named_tensors
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.question import judge_differentiated, judge_outputs, judge_wrt
 from graphsvc.errors import RequestError, ServerError, UnknownGraphError, UnreachableError, quoted
-from graphsvc.evaluation import InputGradients
-from graphsvc.graph import ComputationalGraph
-from graphsvc.question import judge_differentiated, judge_outputs, judge_wrt
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Answer", "Conversation", "Question", "check_target", "check_timeout", "converse"]

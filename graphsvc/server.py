@@ -16,9 +16,9 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
+from graphsvc.engine.registry import Registry
 from graphsvc.errors import GateError, GraphsvcError, LimitError, PluginError, ServerError
-from graphsvc.plugins import PluginReport, PluginState, find_plugins, probe_plugins
-from graphsvc.registry import Registry
 from graphsvc.service import Service, Stop
 from graphsvc.settings import Settings
 from graphsvc.status import status_of

@@ -12,11 +12,11 @@ from graphsvc import __version__
 from graphsvc.arrays import Array, Weak
 from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
 from graphsvc.document import digest_of
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.plugins import PluginReport
+from graphsvc.engine.registry import Registry
 from graphsvc.errors import DeadlineError, LimitError, RequestError, StoppedError, UnknownGraphError
 from graphsvc.gate import Gate
-from graphsvc.graph import ComputationalGraph
-from graphsvc.plugins import PluginReport
-from graphsvc.registry import Registry
 from graphsvc.settings import Settings
 from graphsvc.v1 import graph_pb2, service_pb2
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from graphsvc.arrays import Array, is_differentiable
+from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.gate import Gate
-from graphsvc.graph import ComputationalGraph
 
 __all__ = ["GradientCheck", "central_difference", "check_gate", "check_gradients", "serving"]
 
@@ -46,18 +46,21 @@ def central_difference(function: Callable[[Array], float], x: Array) -> Array:
 
     Args:
         function: A smooth function of an array.
-        x: Where; float64. Shape `(...)`.
+        x: Where; float64 or complex128. Shape `(...)`.
 
     Returns:
-        The gradient, accurate to about 1e-9 of the size of the function. Shape of `x`.
+        The gradient, accurate to about 1e-9 of the size of the function; `dL/dRe + i dL/dIm` where `x` is complex.
+        Shape and dtype of `x`.
     """
-    gradient = np.empty(x.shape)
+    gradient = np.zeros(x.shape, x.dtype)
     for place in np.ndindex(x.shape):
-        step = np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(float(x[place])))
-        above, below = x.copy(), x.copy()
-        above[place] += step
-        below[place] -= step
-        gradient[place] = (function(above) - function(below)) / (above[place] - below[place])
+        for unit in (1.0, 1j) if x.dtype.kind == "c" else (1.0,):
+            step = np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(x[place])) * unit
+            above, below = x.copy(), x.copy()
+            above[place] += step
+            below[place] -= step
+            width = abs(above[place] - below[place])
+            gradient[place] += unit * ((function(above) - function(below)) / width)
     return gradient
 
 
@@ -66,7 +69,7 @@ def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1
 
     Args:
         gate: The gate; its class need not be installed.
-        operands: Where. Floating-point operands must be float64, off kinks and ties.
+        operands: Where. Floating-point operands must be float64 or complex128, off kinks and ties.
         seed: Seed of the random output gradients.
         tolerance: Allowed difference, relative to the largest number in the gradient.
 
@@ -84,7 +87,7 @@ def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1
     values, _ = graph.value_and_grad(given, wrt=[])
     random = np.random.default_rng(seed)
     output_gradients = {
-        name: random.normal(size=value.shape)
+        name: _random_like(random, value)
         for i, (name, value) in enumerate(values.items())
         if is_differentiable(value.dtype) and i in gate.signature.differentiable_outputs
     }
@@ -102,7 +105,7 @@ def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1
 
         def loss(x: Array, name: str = name) -> float:
             outputs, _ = graph.value_and_grad({**given, name: x}, wrt=[])
-            return float(sum(np.vdot(output_gradients[output], outputs[output]) for output in output_gradients))
+            return sum(_inner(output_gradients[output], outputs[output]) for output in output_gradients)
 
         expected = central_difference(loss, given[name])
         # What rounding in the outputs leaves uncertain in their differences.
@@ -114,6 +117,17 @@ def check_gate(gate: Gate, *operands: Array, seed: int = 0, tolerance: float = 1
         _compare(type(gate).name, operand, gradients[name], expected, tolerance, uncertain)
 
 
+def _random_like(random: np.random.Generator, x: Array) -> Array:
+    """Return random numbers of the shape of `x`, complex where `x` is."""
+    real = random.normal(size=x.shape)
+    return real + 1j * random.normal(size=x.shape) if x.dtype.kind == "c" else real
+
+
+def _inner(a: Array, b: Array) -> float:
+    """Return the real inner product, in which complex numbers count as pairs of real ones."""
+    return float(np.vdot(a, b).real)
+
+
 def _compare(gate: str, operand: str, computed: Array, expected: Array, tolerance: float, uncertain: float) -> None:
     allowed = tolerance * float(np.max(np.abs(expected), initial=0.0)) + uncertain
     difference = np.abs(computed - expected)
@@ -121,8 +135,8 @@ def _compare(gate: str, operand: str, computed: Array, expected: Array, toleranc
         place = np.unravel_index(int(np.argmax(np.nan_to_num(difference, nan=np.inf))), difference.shape)
         index = tuple(int(i) for i in place)
         msg = (
-            f"The gradient of gate {gate!r} for operand {operand!r} at {index} is {float(computed[place])!r}, "
-            f"but central differences give {float(expected[place])!r}."
+            f"The gradient of gate {gate!r} for operand {operand!r} at {index} is {computed[place].item()!r}, "
+            f"but central differences give {expected[place].item()!r}."
         )
         raise AssertionError(msg)
 
@@ -151,7 +165,7 @@ def check_gradients(
     arrays = graph.judge_inputs(inputs)
     values, _ = graph.value_and_grad(arrays, wrt=[])
     output_gradients = {
-        name: np.asarray(random.normal(size=value.shape), value.dtype)
+        name: np.asarray(_random_like(random, value), value.dtype)
         for name, value in values.items()
         if is_differentiable(value.dtype)
     }
@@ -159,7 +173,7 @@ def check_gradients(
 
     def loss(name: str, x: Array) -> float:
         outputs, _ = graph.value_and_grad({**arrays, name: x.astype(arrays[name].dtype)}, wrt=[])
-        return float(sum(np.vdot(output_gradients[output], outputs[output]) for output in output_gradients))
+        return sum(_inner(output_gradients[output], outputs[output]) for output in output_gradients)
 
     # A value of a narrow dtype on the way rounds as much as an input of it.
     precision = max(
@@ -179,12 +193,12 @@ def _along(
     tolerance: float,
     precision: float,
 ) -> GradientCheck:
-    direction = random.normal(size=x.shape)
+    direction = _random_like(random, x)
     step = np.cbrt(precision) * max(1.0, float(np.max(np.abs(x), initial=0.0)))
     above, below = loss(name, x + step * direction), loss(name, x - step * direction)
     with np.errstate(all="ignore"):
         expected = float(np.subtract(above, below)) / (2 * step)
-    computed = float(np.vdot(direction, gradient))
+    computed = _inner(direction, gradient)
     # What rounding in the loss leaves uncertain in its difference.
     uncertain = precision * max(abs(above), abs(below)) / step
     scale = max(abs(computed), abs(expected), uncertain / tolerance, np.finfo(np.float64).tiny)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from graphsvc.engine.registry import default_registry
 from graphsvc.gate import Example, Gate
-from graphsvc.registry import default_registry
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,8 @@ import sys
 from graphsvc.cli.main import main
 try: main(["--help"])
 except SystemExit: pass
-heavy = {"numpy", "grpc", "pydantic", "networkx", "rich", "google"} | {m for m in sys.modules if m == "graphsvc.graph"}
+heavy = {"numpy", "grpc", "pydantic", "networkx", "rich", "google"}
+heavy |= {m for m in sys.modules if m == "graphsvc.engine.graph"}
 print("imported:", sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

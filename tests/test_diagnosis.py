@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from every_gate import GateCase, every_example
 
 import graphsvc
 from graphsvc import ComputationalGraph, GateDataError
-from graphsvc.diagnosis import Cause, Diagnosis, Kind
+from graphsvc.engine.diagnosis import Cause, Diagnosis, Kind
 from graphsvc.testing import check_gradients
+from tests.every_gate import GateCase, every_example
 
 INF, NAN = np.inf, np.nan
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from graphsvc import errors
 from graphsvc.arrays import Array, ArraySpec
+from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.gate import Elementwise, Gate
-from graphsvc.graph import ComputationalGraph
 
 
 def run(gate: Gate, *operands: Any, dz: Any = None, wrt: Any = None) -> tuple[Array, list[Array]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from planted import FAULTS, GOOD_MODULE, install
 
 import graphsvc
 from graphsvc import ComputationalGraph, errors
-from graphsvc.plugins import PluginReport, PluginState, find_plugins, import_plugin, probe_plugin
-from graphsvc.registry import Registry
+from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, import_plugin, probe_plugin
+from graphsvc.engine.registry import Registry
 from graphsvc.testing import serving
+from tests.planted import FAULTS, GOOD_MODULE, install
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from every_gate import GateCase, every_example
 
 import graphsvc
 from graphsvc import ComputationalGraph
-from graphsvc.profile import Profile
+from graphsvc.engine.profile import Profile
+from tests.every_gate import GateCase, every_example
 
 
 class Sleep(graphsvc.Elementwise):

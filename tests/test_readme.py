@@ -125,7 +125,7 @@ def test_no_example_escapes():
 
 def test_the_readme_tells_what_the_changelog_counts():
     """The number of gates in the changelog is the number of gates."""
-    from every_gate import every_gate
+    from tests.every_gate import every_gate
 
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"- {len(every_gate())} gates:" in changelog

@@ -20,10 +20,10 @@ import pytest
 
 from graphsvc import ComputationalGraph, Elementwise, Gate, GateDataError, errors
 from graphsvc.arrays import Array, ArraySpec
-from graphsvc.fusion import Kernel
+from graphsvc.engine.fusion.kernels import Kernel
+from graphsvc.engine.fusion.merging import GateCall
+from graphsvc.engine.fusion.program import Program, same_bits
 from graphsvc.gates.arithmetic import Multiply
-from graphsvc.merging import GateCall
-from graphsvc.program import Program, same_bits
 
 ONE: list[tuple[tuple[int, ...], ...]] = [((),), ((5,),), ((4, 5),), ((3000,),), ((40, 50),)]
 TWO: list[tuple[tuple[int, ...], ...]] = [
@@ -148,9 +148,9 @@ def cut(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run arrays as they are, then cut into many small blocks that threads share."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks":
-            patch.setattr("graphsvc.fusion._LEAST", 2)
-            patch.setattr("graphsvc.blocks._BLOCK_ELEMENTS", (4, 8))
-            patch.setattr("graphsvc.blocks._SHARED_WORK", 1)
+            patch.setattr("graphsvc.engine.fusion.kernels._LEAST", 2)
+            patch.setattr("graphsvc.engine.fusion.blocks._BLOCK_ELEMENTS", (4, 8))
+            patch.setattr("graphsvc.engine.fusion.blocks._SHARED_WORK", 1)
         yield
 
 

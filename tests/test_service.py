@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from planted import FAULTY_GATES, install
 
 import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.codec import graph_from_document, named_tensors
-from graphsvc.registry import default_registry
+from graphsvc.engine.registry import default_registry
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2, service_pb2_grpc
+from tests.planted import FAULTY_GATES, install
 
 EVALUATE = "/graphsvc.v1.GraphService/Evaluate"
 GRAPH = graphsvc.parse("f = (x + y) * z")

@@ -9,8 +9,8 @@ import click
 import numpy as np
 
 from graphsvc.arrays import Array
-from graphsvc.evaluation import InputGradients
-from graphsvc.graph import ComputationalGraph, load, parse
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.graph import ComputationalGraph, load, parse
 from graphsvc.plaindata import number_from_data
 
 __all__ = [

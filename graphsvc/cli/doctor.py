@@ -10,13 +10,13 @@ import click
 import threadpoolctl
 from google.protobuf.internal import api_implementation
 
-from graphsvc.blocks import thread_count
 from graphsvc.cli.printing import print_table
 from graphsvc.client import connect
+from graphsvc.engine.fusion.blocks import thread_count
+from graphsvc.engine.graph import parse
+from graphsvc.engine.plugins import PluginState, find_plugins, probe_plugin
+from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError, UnreachableError
-from graphsvc.graph import parse
-from graphsvc.plugins import PluginState, find_plugins, probe_plugin
-from graphsvc.registry import default_registry
 
 __all__ = ["doctor"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from graphsvc.cli.printing import print_json, print_table
+from graphsvc.engine.registry import default_registry
 from graphsvc.errors import UnknownGateError, did_you_mean, quoted
 from graphsvc.gate import Gate
-from graphsvc.registry import default_registry
 
 __all__ = ["gates"]
 

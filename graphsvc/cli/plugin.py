@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from graphsvc.cli.printing import print_json, print_table
-from graphsvc.plugins import find_plugins, probe_plugins
+from graphsvc.engine.plugins import find_plugins, probe_plugins
 
 __all__ = ["plugin"]
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from graphsvc.arrays import Array
-from graphsvc.diagnosis import Finding
-from graphsvc.evaluation import InputGradients
+from graphsvc.engine.diagnosis import Finding
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.profile import Cost
 from graphsvc.plaindata import array_to_data, number_to_data
-from graphsvc.profile import Cost
 
 __all__ = [
     "observations_to_data",

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphsvc.arrays import Array
+from graphsvc.arrays import Array, conjugated
 from graphsvc.errors import GateDataError
 from graphsvc.gate import Elementwise, Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
@@ -51,10 +51,10 @@ class Multiply(Elementwise):
         return np.multiply(x, y)
 
     def backward_x(self, dz: Array, y: Array) -> Array:
-        return dz * y
+        return dz * conjugated(y)
 
     def backward_y(self, dz: Array, x: Array) -> Array:
-        return dz * x
+        return dz * conjugated(x)
 
 
 class Divide(Elementwise):
@@ -66,10 +66,10 @@ class Divide(Elementwise):
         return np.divide(x, y)
 
     def backward_x(self, dz: Array, y: Array) -> Array:
-        return dz / y
+        return dz / conjugated(y)
 
     def backward_y(self, dz: Array, y: Array, z: Array) -> Array:
-        return -dz * z / y
+        return -dz * conjugated(z) / conjugated(y)
 
 
 class Negative(Elementwise):
@@ -94,6 +94,7 @@ class Reciprocal(Elementwise):
         return np.divide(1, x)
 
     def backward(self, dz: Array, z: Array) -> Array:
+        z = conjugated(z)
         return -dz * z * z
 
 
@@ -106,7 +107,7 @@ class Square(Elementwise):
         return np.multiply(x, x)
 
     def backward(self, dz: Array, x: Array) -> Array:
-        return dz * (2 * x)
+        return dz * (2 * conjugated(x))
 
 
 class Sqrt(Elementwise):
@@ -168,7 +169,7 @@ class Exp(Elementwise):
         return np.exp(x)
 
     def backward(self, dz: Array, z: Array) -> Array:
-        return dz * z
+        return dz * conjugated(z)
 
 
 class Log(Elementwise):

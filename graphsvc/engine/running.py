@@ -1,0 +1,329 @@
+"""Running a graph: questions judged, programs made and kept, or the two loops called, and results handed over."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned, read_only, spec_of
+from graphsvc.engine import backprop
+from graphsvc.engine.answers import Answer, Questions
+from graphsvc.engine.cache import Cache
+from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
+from graphsvc.engine.evaluation import Evaluation, InputGradients, Results
+from graphsvc.engine.examiner import Examiner
+from graphsvc.engine.explanation import Explanation, explain
+from graphsvc.engine.fusion.levels import level_program
+from graphsvc.engine.fusion.lowering import lower
+from graphsvc.engine.fusion.program import GuardError, Program, UntrueRecordingError
+from graphsvc.engine.fusion.recordings import Recordings
+from graphsvc.engine.inference import Spec, infer_specs
+from graphsvc.engine.plan import Plan, make_plan
+from graphsvc.engine.profile import Profiler
+from graphsvc.engine.question import (
+    judge_differentiated,
+    judge_inputs,
+    judge_output_gradients,
+    judge_outputs,
+    judge_wrt,
+)
+from graphsvc.engine.structure import Structure
+
+__all__ = ["RunnableGraph"]
+
+_CACHED_PLANS: Final = 64
+_CACHED_SPECS: Final = 16
+_CACHED_NODES: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question that was judged.
+
+    Attributes:
+        output_gradients: The gradients that arrive, as they were given.
+        arriving: These as arrays; None where the shapes of outputs are not known before the run.
+    """
+
+    inputs: dict[str, Array]
+    specs: dict[str, ArraySpec]
+    wrt: tuple[str, ...]
+    differentiated: tuple[str, ...]
+    plan: Plan
+    output_gradients: Mapping[str, object] | None
+    arriving: dict[str, Array] | None
+
+
+class RunnableGraph:
+    """A graph whose gates are at hand, with the plans made for it so far. Safe for many threads."""
+
+    def __init__(self, structure: Structure) -> None:
+        """Bind the gates of a graph.
+
+        Raises:
+            GraphError: A gate is not installed, or a node does not fit its gate.
+        """
+        self.nodes = structure.bind()
+        self._inputs = dict(structure.inputs)
+        self._constants = dict(structure.constants)
+        self._sources = structure.sources()
+        self._recordings = Recordings()
+        # Large graphs keep fewer plans, for each takes memory for every node.
+        share = max(1, _CACHED_NODES // max(1, len(self.nodes)))
+        plans = min(_CACHED_PLANS, share)
+        self._specs = Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
+        self._plans = Cache[Plan](plans)
+        self._answers = Cache[Answer](plans)
+        self._questions = Questions(self._inputs, plans)
+
+    def value_and_grad(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        between: Callable[[], None] | None,
+    ) -> Results:
+        """See `ComputationalGraph.value_and_grad`."""
+        known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
+        planned = True
+        if known and known[2]:
+            try:
+                return known[2].quick(known[1], between)
+            except GuardError:
+                planned = False
+        question = self._judged(inputs, wrt, output_gradients, outputs)
+        while planned and (answer := self._answer(question)):
+            try:
+                answered = answer.run(question.inputs, question.arriving, between)
+            except GuardError:
+                break
+            except UntrueRecordingError as error:
+                self._recordings.distrust(error.node.gate, str(error))
+            else:
+                if known:
+                    self._questions.learn(known[0], answer)
+                return answered
+        return self._looped(question, between)
+
+    def observed(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        between: Callable[[], None] | None,
+        *,
+        debug: bool,
+        profile: bool,
+    ) -> Results:
+        """Run as `value_and_grad` does, but always gate by gate through the two loops, and look on."""
+        question = self._judged(inputs, wrt, output_gradients, outputs)
+        calls: tuple[ForwardCall, BackwardCall] = call_forward, call_backward
+        if profile:
+            profiler = Profiler(*calls)
+            calls = profiler.forward, profiler.backward
+        if not debug:
+            results, gradients = self._looped(question, between, *calls)
+        else:
+            examiner = Examiner(*calls)
+            examiner.given_values(question.plan, question.inputs, {**self._constants, **question.inputs})
+            results, gradients = self._looped(
+                question, between, examiner.forward, examiner.backward, examiner.given_gradients
+            )
+            examiner.final_gradients(gradients)
+            gradients.diagnosis = examiner.diagnosis()
+        if profile:
+            gradients.profile = profiler.profile()
+        return results, gradients
+
+    def explained(
+        self, inputs: Mapping[str, object], wrt: Iterable[str] | None, outputs: Iterable[str] | None
+    ) -> Explanation:
+        """See `ComputationalGraph.explain`."""
+        arrays = judge_inputs(self._inputs, inputs)
+        names = judge_outputs(self._sources, outputs)
+        known = self._output_specs({name: spec_of(array) for name, array in arrays.items()}, names)
+        # Gradients of 1 arrive where that is a question; elsewhere any.
+        given = None
+        if known is not None and (len(names) > 1 or known[names[0]].size != 1):
+            given = {
+                n: np.broadcast_to(s.dtype.type(1), s.shape) for n, s in known.items() if is_differentiable(s.dtype)
+            }
+        question = self._judged(inputs, wrt, given, outputs)
+        answer = self._answer(question)
+        if answer is None:
+            opaque = next(step.node for step in question.plan.steps if None in step.specs)
+            reason = f"gate {opaque.gate_name!r} at node {opaque.name!r} has no infer, so shapes are not known before"
+            return Explanation((), 0, 0, 0, reason)
+        return explain(answer.program)
+
+    def forward(self, inputs: Mapping[str, object]) -> Evaluation:
+        """See `ComputationalGraph.forward`."""
+        # An evaluation owns its inputs, so that changing an array afterwards changes no gradient.
+        arrays = {n: read_only(np.array(a, order="K")) for n, a in judge_inputs(self._inputs, inputs).items()}
+        names = judge_outputs(self._sources, None)
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = self._plan(specs, names, judge_wrt(arrays, None), names)
+        values: dict[str, Array | Literal] = {**self._constants, **arrays}
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values)
+        outputs = {name: read_only(np.asarray(values[source])) for name, source in plan.outputs.items()}
+        return Evaluation(outputs, self, specs, records)
+
+    def backward(
+        self,
+        evaluation: Evaluation,
+        output_gradients: Mapping[str, object] | None,
+        wrt: Iterable[str] | None,
+    ) -> InputGradients:
+        """See `ComputationalGraph.backward`."""
+        names = tuple(evaluation.outputs)
+        wrt_names = judge_wrt(evaluation.inputs, wrt)
+        if not wrt_names:
+            return InputGradients({})
+        differentiated = judge_differentiated(names, output_gradients)
+        plan = self._plan(evaluation.inputs, names, wrt_names, differentiated)
+        specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
+        arriving = judge_output_gradients(specs, differentiated, output_gradients)
+        # The records stay as they are, for other backward passes.
+        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving)
+
+    # Questions
+
+    def _judged(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+    ) -> _Question:
+        arrays = judge_inputs(self._inputs, inputs)
+        names = judge_outputs(self._sources, outputs)
+        wrt_names = judge_wrt(arrays, wrt)
+        differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        plan = self._plan(specs, names, wrt_names, differentiated)
+        known = self._output_specs(specs, names)
+        # Judged before the run where shapes are known by then.
+        arriving = None if known is None else judge_output_gradients(known, differentiated, output_gradients)
+        if plan.blocked:
+            raise plan.blocked.again()
+        return _Question(arrays, specs, wrt_names, differentiated, plan, output_gradients, arriving)
+
+    def constant_specs(self) -> dict[str, Spec]:
+        """Return what is known of the constants."""
+        return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self._constants.items()}
+
+    def inferred(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
+        """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
+        return self._specs.get(
+            tuple(inputs.values()),
+            lambda: infer_specs(self.nodes, {**self.constant_specs(), **inputs}),
+        )
+
+    def _output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
+        """Return what the outputs will be; None if that is not known before the run."""
+        specs = self.inferred(inputs)
+        known = {name: specs[self._sources[name]] for name in names}
+        if any(spec is None for spec in known.values()):
+            return None
+        return {
+            name: spec if isinstance(spec, ArraySpec) else spec_of(np.asarray(spec)) for name, spec in known.items()
+        }
+
+    # Plans and programs
+
+    def _plan(
+        self,
+        inputs: Mapping[str, ArraySpec],
+        outputs: tuple[str, ...],
+        wrt: tuple[str, ...],
+        differentiated: tuple[str, ...],
+    ) -> Plan:
+        """Return the plan for a question."""
+        return self._plans.get(
+            (tuple(inputs.values()), outputs, wrt, differentiated),
+            lambda: make_plan(
+                self.nodes, self.inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, differentiated
+            ),
+        )
+
+    def _answer(self, question: _Question) -> Answer | None:
+        """Return what answers a question fast; None if its gates must run one by one."""
+        plan, ones = question.plan, question.output_gradients is None
+        if question.arriving is None or any(None in step.specs for step in plan.steps):
+            return None
+        specs = tuple(question.specs.values())
+        return self._answers.get(
+            (specs, tuple(plan.outputs), question.wrt, question.differentiated, ones, self._recordings.distrusted),
+            lambda: self._made_answer(question, ones=ones),
+        )
+
+    def _made_answer(self, question: _Question, *, ones: bool) -> Answer:
+        """Make the program that a question's shape and size call for."""
+        asked = (
+            question.plan,
+            self._recordings,
+            self._constants,
+            question.specs,
+            question.wrt,
+            question.differentiated,
+        )
+        program = level_program(*asked) or Program(lower(*asked, ones=ones))
+        arriving = () if ones else question.differentiated
+        return Answer(program, question.specs, arriving, question.wrt)
+
+    # The two loops
+
+    def _looped(
+        self,
+        question: _Question,
+        between: Callable[[], None] | None,
+        forward: ForwardCall = call_forward,
+        backward: BackwardCall = call_backward,
+        given_gradients: Callable[[Mapping[str, Array]], None] | None = None,
+    ) -> Results:
+        """Answer with the two loops."""
+        plan = question.plan
+        values: dict[str, Array | Literal] = {**self._constants, **question.inputs}
+        with np.errstate(all="ignore"):
+            records = backprop.forward(plan.steps, values, between, forward)
+        results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
+        values.clear()
+        arriving = question.arriving
+        if arriving is None:
+            known = {name: spec_of(array) for name, array in results.items()}
+            arriving = judge_output_gradients(known, question.differentiated, question.output_gradients)
+        if given_gradients:
+            given_gradients(arriving)
+        gradients = _gradients(plan, question.wrt, question.specs, records, arriving, between, backward)
+        # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
+        return {name: owned(result) for name, result in results.items()}, gradients
+
+
+def _gradients(
+    plan: Plan,
+    wrt: tuple[str, ...],
+    inputs: Mapping[str, ArraySpec],
+    records: dict[str, Record],
+    output_gradients: Mapping[str, Array],
+    between: Callable[[], None] | None = None,
+    call: BackwardCall = call_backward,
+) -> InputGradients:
+    """Run the backward pass and gather the gradients of the inputs."""
+    if plan.blocked:
+        raise plan.blocked.again()
+    gradients: dict[str, Array] = {}
+    # The sums at outputs and the casts at inputs may overflow as any gate may.
+    with np.errstate(all="ignore"):
+        for name, gradient in output_gradients.items():
+            source = plan.outputs[name]
+            gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
+        backprop.backward(plan.steps, records, gradients, between, call)
+        disconnected = [name for name in wrt if name not in gradients]
+        for name in disconnected:
+            gradients[name] = np.zeros(inputs[name].shape, inputs[name].dtype)
+        mine = {name: owned(gradients[name].astype(inputs[name].dtype, copy=False)) for name in wrt}
+    return InputGradients(mine, disconnected)

@@ -1,5 +1,6 @@
 """ComputationalGraph: building, running, and what comes out."""
 
+import gc
 import itertools
 import math
 import operator
@@ -7,6 +8,7 @@ import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import networkx as nx
 import numpy as np
@@ -513,3 +515,41 @@ def test_many_shapes_do_not_grow_the_plans_without_bound():
     runnable = graph._bind()
     assert len(runnable._plans) <= 64
     assert len(runnable._specs) <= 16
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_of_garbage_is_as_it_was(enabled):
+    """It is put off while a graph is read and planned, and left as the user had it, also after an error."""
+    seen = []
+
+    class Watching(graphsvc.Elementwise):
+        """The operand; its `infer` looks whether the collector is on."""
+
+        name: ClassVar[str] = "watching"
+
+        def infer(self, *operands):
+            seen.append(gc.isenabled())
+            return super().infer(*operands)
+
+        def forward(self, x):
+            if x.size == 3:
+                raise ValueError
+            return x * 1.0
+
+        def backward(self, dz):
+            return dz
+
+    graph = graphsvc.ComputationalGraph()
+    graph.output("f", graph.add("sum", graph.add(Watching(), graph.input("x"))))
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        graph.value_and_grad({"x": [1.0, 2.0]})
+        assert gc.isenabled() is enabled
+        with pytest.raises(errors.GateError):
+            graph.value_and_grad({"x": [1.0, 2.0, 3.0]})
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen
+    assert not any(seen)

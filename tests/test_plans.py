@@ -159,7 +159,7 @@ def _assert_within(mine: Array, theirs: Array, moved: Array) -> None:
 
 
 MANY = settings(
-    max_examples=300,
+    max_examples=700,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

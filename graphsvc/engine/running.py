@@ -29,6 +29,7 @@ from graphsvc.engine.question import (
     judge_wrt,
 )
 from graphsvc.engine.structure import Structure
+from graphsvc.garbage import collection_put_off
 
 __all__ = ["RunnableGraph"]
 
@@ -261,6 +262,7 @@ class RunnableGraph:
             lambda: self._made_answer(question, ones=ones),
         )
 
+    @collection_put_off()
     def _made_answer(self, question: _Question, *, ones: bool) -> Answer:
         """Make the program that a question's shape and size call for."""
         asked = (

@@ -25,6 +25,7 @@ from graphsvc.errors import (
     did_you_mean,
     quoted,
 )
+from graphsvc.garbage import collection_put_off
 from graphsvc.gate import Gate, attributes_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Structure:
         # For each value the gate nodes that it is an operand of, as often as it is.
         self._users: dict[str, list[str]] = {}
         self._topology: nx.DiGraph[str] | None = None
+        self._order: list[GateNode] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._users
@@ -99,6 +101,7 @@ class Structure:
         """Add a gate node; its operands may come later. Raises DuplicateNameError."""
         self._claim(node.name)
         self.nodes[node.name] = node
+        self._order = None
         for operand in node.operands:
             source = _node_of(operand) if ":" in operand else operand
             if source in self._users:
@@ -157,6 +160,7 @@ class Structure:
     # Documents
 
     @classmethod
+    @collection_put_off()
     def from_document(cls, document: GraphDocument, registry: Registry) -> "Structure":
         """Make the structure that a document describes.
 
@@ -213,6 +217,11 @@ class Structure:
         Raises:
             CycleError: There is none, because a value depends on itself.
         """
+        if self._order is None:
+            self._order = self._sorted()
+        return self._order
+
+    def _sorted(self) -> list[GateNode]:
         waiting = {name: len(node.operands) for name, node in self.nodes.items()}
         order = [name for name in self._users if not waiting.get(name)]
         for name in order:
@@ -245,6 +254,7 @@ class Structure:
                     path[user] = iter(self._users[user])
         return []
 
+    @collection_put_off()
     def bind(self) -> tuple[BoundNode, ...]:
         """Find the gate of every node, and check what can be checked without shapes.
 

@@ -1,8 +1,9 @@
 """Fixtures: real servers on free ports, real packages, no mocks."""
 
+import functools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,21 @@ def client(target: str) -> Iterator[graphsvc.Client]:
 
 
 @pytest.fixture(scope="session")
-def heat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package graphsvc-heat, installed by pip into a folder that is not on this process's path."""
-    folder = tmp_path_factory.mktemp("heat")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--no-build-isolation", "--target", str(folder), str(ROOT / "plugins" / "graphsvc-heat")]
-    subprocess.run(command, check=True)
-    return folder
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Installs a package of `plugins/` by pip into a folder that is not on this process's path, once a session."""
+
+    @functools.cache
+    def install(package: str) -> Path:
+        folder = tmp_path_factory.mktemp(package)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--no-build-isolation", "--target", str(folder), str(ROOT / "plugins" / package)]
+        subprocess.run(command, check=True)
+        return folder
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def physics_folder(installed: Callable[[str], Path]) -> Path:
+    """The package graphsvc-physics, installed."""
+    return installed("graphsvc-physics")

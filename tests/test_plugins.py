@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,24 +90,28 @@ print(graphsvc.parse("f = good.twice(x)").value_and_grad({{"x": 3.0}})[0]["f"])
     assert in_fresh_process(code, faults) == "PLUGIN_REFUSED\nPLUGIN_REFUSED\n6.0\n"
 
 
-def test_a_plugin_may_be_registered_under_the_name_of_its_class(heat_folder: Path):
+def test_a_plugin_may_be_registered_under_the_name_of_its_class(physics_folder: Path):
     """A gate object of an installed plugin is saved under its full name, whether or not the plugin was named before."""
     code = """
 import graphsvc
-from graphsvc_heat.gates import Rod
+from graphsvc_physics.heat import Heat
 graph = graphsvc.ComputationalGraph()
-graph.output("f", graph.add(Rod(steps=3), graph.input("u"), 0.25))
+graph.output("f", graph.add(Heat(steps=3), graph.input("u"), graph.input("k")))
 node = graph.document().nodes[0]
 print(node.gate, dict(node.attributes), graph.document().gates)
 """
-    assert in_fresh_process(code, heat_folder) == "heat.rod {'steps': 3} {'heat.rod': 1}\n"
+    assert in_fresh_process(code, physics_folder) == "physics.heat {'steps': 3} {'physics.heat': 1}\n"
 
 
-def test_the_example_package_passes_its_own_tests(heat_folder: Path):
-    """`plugins/graphsvc-heat`, installed by pip, passes its tests against this graphsvc."""
-    environment = {**os.environ, "PYTHONPATH": str(heat_folder)}
+PACKAGES = sorted(folder.name for folder in (ROOT / "plugins").iterdir())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_passes_its_own_tests(package: str, installed: Callable[[str], Path]):
+    """Every package of `plugins/`, installed by pip, passes its tests against this graphsvc."""
+    environment = {**os.environ, "PYTHONPATH": str(installed(package))}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"]
-    folder = ROOT / "plugins" / "graphsvc-heat"
+    folder = ROOT / "plugins" / package
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
@@ -112,29 +119,43 @@ def test_the_example_package_passes_its_own_tests(heat_folder: Path):
     assert " passed" in done.stdout
 
 
-def test_a_client_without_a_plugin_uses_a_gate_that_only_the_server_has(heat_folder: Path):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_commands_of_a_package_run(package: str, installed: Callable[[str], Path]):
+    """What its README shows for the command line, with the package installed; pip itself was tried before."""
+    text = (ROOT / "plugins" / package / "README.md").read_text()
+    lines = re.findall(r"^    (graphsvc .+)$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        command = [sys.executable, "-m", *shlex.split(line)]
+        environment = {**os.environ, "PYTHONPATH": str(installed(package))}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "f" in done.stdout
+
+
+def test_a_client_without_a_plugin_uses_a_gate_that_only_the_server_has(physics_folder: Path):
     """The package is importable on the server alone; the client builds, sends and differentiates its gate by name."""
     graph = ComputationalGraph()
-    u, r = graph.input("u"), graph.input("r")
-    graph.output("f", graph.add("sum_square", graph.add("heat.rod", u, r, steps=3)))
-    inputs = {"u": [0.0, 0.0, 8.0, 0.0, 0.0], "r": 0.25}
-    assert "heat" not in find_plugins()
-    with pytest.raises(errors.UnknownGateError, match="No plugin 'heat'"):
+    u, k = graph.input("u"), graph.input("k")
+    graph.output("f", graph.add("sum_square", graph.add("physics.heat", u, k, steps=3)))
+    inputs = {"u": [[0.0, 8.0, 0.0], [0.0, 0.0, 1.0]], "k": [[0.1, 0.2, 0.1], [0.2, 0.1, 0.2]]}
+    assert "physics" not in find_plugins()
+    with pytest.raises(errors.UnknownGateError, match="No plugin 'physics'"):
         graph.value_and_grad(inputs)
-    with serving(path=[heat_folder]) as target, graphsvc.connect(target) as client:
+    with serving(path=[physics_folder]) as target, graphsvc.connect(target) as client:
         outputs, gradients = client.value_and_grad(graph, inputs)
-        assert {gate.name for gate in client.gates()} >= {"heat.rod", "heat.radiation", "matmul"}
+        assert {gate.name for gate in client.gates()} >= {"physics.heat", "physics.truss", "matmul"}
         (plugin,) = client.server_info().plugins
-        assert (plugin.namespace, plugin.distribution, plugin.state) == ("heat", "graphsvc-heat", "loaded")
+        assert (plugin.namespace, plugin.distribution, plugin.state) == ("physics", "graphsvc-physics", "loaded")
     code = f"""
 import graphsvc
-graph = graphsvc.parse("f = sum_square(heat.rod(u, r, steps=3))")
+graph = graphsvc.parse("f = sum_square(physics.heat(u, k, steps=3))")
 outputs, gradients = graph.value_and_grad({inputs!r})
-print(repr([float(outputs["f"]), gradients["u"].tolist(), float(gradients["r"])]))
+print(repr([float(outputs["f"]), gradients["u"].tolist(), gradients["k"].tolist()]))
 """
-    expected = [float(outputs["f"]), gradients["u"].tolist(), float(gradients["r"])]
-    assert in_fresh_process(code, heat_folder) == f"{expected!r}\n"
-    assert gradients["r"] < 0
+    expected = [float(outputs["f"]), gradients["u"].tolist(), gradients["k"].tolist()]
+    assert in_fresh_process(code, physics_folder) == f"{expected!r}\n"
+    assert gradients["k"][0, 1] < 0
 
 
 def test_a_server_starts_whatever_its_plugins_do(faults: Path):

@@ -79,6 +79,9 @@ class Gate(BaseModel, metaclass=_GateType):
         outputs: Names of what `forward` returns.
         saves: Names of what `forward` returns after its outputs, for the backward pass; objects of any kind.
         integers: Operands that must be integers, such as labels and indices; they have no gradient.
+        disconnected: Operands through which no gradient passes although the outputs are numbers, as in a rounding:
+            a wanted input that reaches the result only so has zeros, and is listed as disconnected. An operand that is
+            neither here nor in `integers` and has no backward is an error to differentiate.
         linear: Whether the outputs are linear in the operands taken together.
         deterministic: Whether the same operands always give the same bits.
     """
@@ -90,6 +93,7 @@ class Gate(BaseModel, metaclass=_GateType):
     outputs: ClassVar[tuple[str, ...]] = ("z",)
     saves: ClassVar[tuple[str, ...]] = ()
     integers: ClassVar[tuple[str, ...]] = ()
+    disconnected: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     signature: ClassVar[Signature]

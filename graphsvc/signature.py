@@ -17,7 +17,9 @@ from graphsvc.errors import GateDefinitionError
 
 __all__ = ["RESERVED", "BackwardRule", "Parameter", "Signature", "Source", "read_signature"]
 
-RESERVED: Final = frozenset({"name", "version", "outputs", "saves", "integers", "linear", "deterministic", "signature"})
+RESERVED: Final = frozenset(
+    {"name", "version", "outputs", "saves", "integers", "disconnected", "linear", "deterministic", "signature"}
+)
 """Class variables of every gate: no operand, output, saved value or attribute may bear these names."""
 
 _GATE_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -63,6 +65,8 @@ class Signature:
         rule: The joint `backward`, which returns a gradient for each operand.
         rules: The `backward_<operand>` methods, by index of the operand.
         infers: Whether there is an `infer`.
+        integers: Indices of the operands that must be integers.
+        disconnected: Indices of the operands through which no gradient passes.
         differentiable_outputs: Outputs whose arriving gradient some backward asks for.
     """
 
@@ -72,6 +76,7 @@ class Signature:
     outputs: tuple[str, ...]
     saves: tuple[str, ...]
     integers: frozenset[int]
+    disconnected: frozenset[int]
     rule: BackwardRule | None
     rules: Mapping[int, BackwardRule]
     infers: bool
@@ -245,6 +250,12 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
             reader.refuse(f"`integers` names {integer!r}. Allowed are the operands {', '.join(operands)}.")
     sources = dict(_sources(operands, outputs, saves))
     rule, rules = reader.backward_rules(operands, sources)
+    disconnected = reader.names("disconnected")
+    for operand in disconnected:
+        if operand not in operands:
+            reader.refuse(f"`disconnected` names {operand!r}. Allowed are the operands {', '.join(operands)}.")
+        if rule or operands.index(operand) in rules:
+            reader.refuse(f"operand {operand!r} is in `disconnected` and has a backward. Keep one of the two.")
     return Signature(
         forward=getattr(cls, "forward"),  # noqa: B009 - mypy knows no `forward` on a bare type
         operands=operands,
@@ -252,6 +263,7 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
         outputs=outputs,
         saves=saves,
         integers=frozenset(map(operands.index, integers)),
+        disconnected=frozenset(map(operands.index, disconnected)),
         rule=rule,
         rules=rules,
         infers=reader.infers(operands),

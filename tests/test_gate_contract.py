@@ -31,7 +31,9 @@ def gate_class(base: type[Gate] = Gate, /, **namespace: Any) -> type[Gate]:
     fields = {k.removeprefix("field_"): v[1] for k, v in namespace.items() if k.startswith("field_")}
     body = {k: v for k, v in namespace.items() if not k.startswith("field_")}
     annotations = {k.removeprefix("field_"): v for k, v in annotations.items()}
-    annotations |= {k: ClassVar[Any] for k in ("name", "version", "outputs", "saves", "integers") if k in body}
+    annotations |= {
+        k: ClassVar[Any] for k in ("name", "version", "outputs", "saves", "integers", "disconnected") if k in body
+    }
     return type(base)("Planted", (base,), {"__module__": __name__, "__annotations__": annotations, **body, **fields})
 
 
@@ -77,6 +79,8 @@ BROKEN = {
     ),
     "both forms of backward": (GOOD | {"backward_x": pass_on}, "Keep one of the two"),
     "an infer of other operands": (GOOD | {"infer": lambda self, y: y}, "must take the operands"),
+    "disconnected that are no operands": (GOOD | {"disconnected": ("y",)}, "`disconnected` names 'y'"),
+    "a disconnected operand with a backward": (GOOD | {"disconnected": ("x",)}, "is in `disconnected` and has a"),
     "integers that are no operands": (GOOD | {"integers": ("y",)}, "`integers` names 'y'"),
 }
 
@@ -628,3 +632,31 @@ def test_a_literal_may_follow_a_gate_without_infer():
     graph.output("f", graph.add(cls(), graph.input("x")) * 2.5)
     outputs, _ = graph.value_and_grad({"x": np.float32(1)})
     assert outputs["f"].dtype == np.float32
+
+
+def test_no_gradient_passes_through_a_disconnected_operand():
+    """An input that reaches the result only so has zeros and is listed; the other operands have their gradients."""
+
+    class Quantised(Elementwise):
+        """Product with a rounded number."""
+
+        name: ClassVar[str] = "quantised"
+        disconnected: ClassVar[tuple[str, ...]] = ("x",)
+
+        def forward(self, x, y):
+            return np.rint(x) * y
+
+        def backward_y(self, dz, x):
+            return dz * np.rint(x)
+
+    graph = ComputationalGraph()
+    x, y = graph.input("x"), graph.input("y")
+    graph.output("f", graph.add(Quantised(), x, y))
+    _, gradients = graph.value_and_grad({"x": 2.4, "y": 3.0})
+    assert gradients == {"x": 0.0, "y": 2.0}
+    assert gradients.disconnected == ("x",)
+    assert graph.backward(graph.forward({"x": 2.4, "y": 3.0})) == gradients
+    graph.output("g", graph.add(Quantised(), x, y) * x)
+    _, gradients = graph.value_and_grad({"x": 2.4, "y": 3.0}, outputs=["g"])
+    assert gradients == {"x": 6.0, "y": 4.8}
+    assert gradients.disconnected == ()

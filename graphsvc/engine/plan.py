@@ -127,9 +127,16 @@ def _reached(
     reached = {}
     for node in nodes:
         operands = node.operands
-        if not active.isdisjoint(operands):
-            reached[node.name] = tuple([operand in active for operand in operands])
-            active.update([result for result in node.results if _has_gradient(specs[result])])
+        if active.isdisjoint(operands):
+            continue
+        flags = [operand in active for operand in operands]
+        signature = node.gate.signature
+        if signature.disconnected:
+            flags = [f and signature.index(i) not in signature.disconnected for i, f in enumerate(flags)]
+            if not any(flags):
+                continue
+        reached[node.name] = tuple(flags)
+        active.update([result for result in node.results if _has_gradient(specs[result])])
     return reached, active
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graphsvc.engine.profile import Profile
     from graphsvc.engine.summary import GraphSummary
     from graphsvc.errors import GateDataError, GraphsvcError
-    from graphsvc.gate import Elementwise, Example, Gate
+    from graphsvc.gate import Cost, Elementwise, Example, Gate
     from graphsvc.hookspecs import PluginContext, hookimpl
 
 __version__ = "0.1.0"
@@ -25,6 +25,7 @@ _HOME = {
     "ArraySpec": "arrays",
     "Client": "client",
     "ComputationalGraph": "engine.graph",
+    "Cost": "gate",
     "Diagnosis": "engine.diagnosis",
     "Elementwise": "gate",
     "Evaluation": "engine.evaluation",
@@ -52,6 +53,7 @@ __all__ = [
     "ArraySpec",
     "Client",
     "ComputationalGraph",
+    "Cost",
     "Diagnosis",
     "Elementwise",
     "Evaluation",

@@ -65,6 +65,7 @@ class Signature:
         rule: The joint `backward`, which returns a gradient for each operand.
         rules: The `backward_<operand>` methods, by index of the operand.
         infers: Whether there is an `infer`.
+        costs: Whether there is a `cost`.
         integers: Indices of the operands that must be integers.
         disconnected: Indices of the operands through which no gradient passes.
         differentiable_outputs: Outputs whose arriving gradient some backward asks for.
@@ -80,6 +81,7 @@ class Signature:
     rule: BackwardRule | None
     rules: Mapping[int, BackwardRule]
     infers: bool
+    costs: bool
     differentiable_outputs: frozenset[int]
 
     def index(self, position: int) -> int:
@@ -212,13 +214,14 @@ class _Reader:
             self.refuse("it has `backward` and a `backward_<operand>` as well. Keep one of the two forms.")
         return joint, single
 
-    def infers(self, operands: tuple[str, ...]) -> bool:
-        if not hasattr(self.cls, "infer"):
+    def has(self, method: str, operands: tuple[str, ...]) -> bool:
+        """Tell whether the class has a method that is given specs of the operands, and takes them."""
+        if not hasattr(self.cls, method):
             return False
-        parameters = self.parameters("infer")
+        parameters = self.parameters(method)
         generic = len(parameters) == 1 and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
         if not generic and tuple(p.name for p in parameters) != operands:
-            self.refuse(f"`infer` must take the operands of `forward`: {', '.join(operands)}.")
+            self.refuse(f"`{method}` must take the operands of `forward`: {', '.join(operands)}.")
         return True
 
 
@@ -266,7 +269,8 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
         disconnected=frozenset(map(operands.index, disconnected)),
         rule=rule,
         rules=rules,
-        infers=reader.infers(operands),
+        infers=reader.has("infer", operands),
+        costs=reader.has("cost", operands),
         differentiable_outputs=frozenset[int]().union(
             *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))
         ),

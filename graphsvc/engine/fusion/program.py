@@ -21,6 +21,7 @@ from graphsvc.engine.fusion.instructions import Kind, reshaped
 from graphsvc.engine.fusion.kernels import Kernel, schedule
 from graphsvc.engine.fusion.merging import GateCall, Lowered, Operation, Trace
 from graphsvc.engine.inference import BoundNode
+from graphsvc.engine.plan import Step
 from graphsvc.errors import GraphsvcError
 from graphsvc.gate import Elementwise
 
@@ -146,13 +147,22 @@ class Program:
             alive += made
             peak = max(peak, alive)
             alive -= sum(self.nbytes(value) for value in frees if value not in self._given)
-        copies = sum(self.lowered.spec(value).nbytes for value in self._results if value in self._copied)
+        # A view becomes an array of its own as well, such as the gradient of a sum, which repeats one number.
+        copies = sum(
+            self.lowered.spec(value).nbytes
+            for value in self._results
+            if value in self._copied or (value in self._views and value not in self._given)
+        )
         return max(peak, alive + copies)
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of the registers, which threads keep from run to run."""
         return max((kernel.scratch_bytes for kernel in self.kernels.values()), default=0)
+
+    def gates_as_they_are(self) -> list[Step]:
+        """Return the steps whose gates are called themselves, forward, backward or both."""
+        return list({id(part.step): part.step for part in self.parts if isinstance(part, GateCall)}.values())
 
     def _line_results(self, part: Operation | GateCall | Kernel) -> tuple[int, ...]:
         return self.kernels[id(part)].results if isinstance(part, Kernel) else part.results

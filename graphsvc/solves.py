@@ -9,7 +9,7 @@ shape `(..., n, n)`, real and complex; float16 is computed in float32. What LAPA
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -58,9 +58,9 @@ def dispatched(function: Callable[_P, _T]) -> Callable[_P, _T]:
     def public(*operands: _P.args, **attributes: _P.kwargs) -> _T:
         others = [x for x in operands if hasattr(x, "__array_function__") and not isinstance(x, np.ndarray)]
         for other in others:
-            answer: Any = other.__array_function__(public, tuple({type(x) for x in others}), operands, attributes)
+            answer = other.__array_function__(public, tuple({type(x) for x in others}), operands, attributes)
             if answer is not NotImplemented:
-                return answer
+                return cast(_T, answer)
         if others:
             msg = f"{function.__name__} does not run on {type(others[0]).__name__}"
             raise TypeError(msg)

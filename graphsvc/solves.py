@@ -9,7 +9,7 @@ shape `(..., n, n)`, real and complex; float16 is computed in float32. What LAPA
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 import numpy as np
 

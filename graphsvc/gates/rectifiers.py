@@ -101,7 +101,8 @@ class Elu(_Rectifier):
     alpha: Annotated[FiniteFloat, Field(description="Negated limit for very negative operands.")] = 1.0
 
     def forward(self, x: Array) -> Array:
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
+        wide = widened(x)
+        return narrowed(np.where(wide > 0, wide, self.alpha * np.expm1(np.minimum(wide, 0))), x.dtype)
 
     def backward(self, dz: Array, x: Array) -> Array:
         below = np.where(x < 0, self.alpha * np.exp(np.minimum(x, 0)) * dz, least(self.alpha, 1.0) * dz)
@@ -124,7 +125,8 @@ class Celu(_Rectifier):
     alpha: Annotated[FiniteFloat, Field(gt=0, description="Negated limit for very negative operands; positive.")] = 1.0
 
     def forward(self, x: Array) -> Array:
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))
+        wide = widened(x)
+        return narrowed(np.where(wide > 0, wide, self.alpha * np.expm1(np.minimum(wide, 0) / self.alpha)), x.dtype)
 
     def backward(self, dz: Array, x: Array) -> Array:
         return np.where(x < 0, dz * np.exp(np.minimum(x, 0) / self.alpha), dz)
@@ -255,7 +257,7 @@ class _Shrinkage(_Rectifier):
     threshold: Annotated[FiniteFloat, Field(ge=0, description="Size up to which an operand becomes 0.")] = 0.5
 
     def backward(self, dz: Array, x: Array) -> Array:
-        return np.where(np.abs(x) <= self.threshold, 0, dz)
+        return np.where((x >= -self.threshold) & (x <= self.threshold), 0, dz)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -283,12 +285,12 @@ class Hardshrink(_Shrinkage):
     name: ClassVar[str] = "hardshrink"
 
     def forward(self, x: Array) -> Array:
-        return np.where(np.abs(x) <= self.threshold, 0, x)
+        return np.where((x >= -self.threshold) & (x <= self.threshold), 0, x)
 
 
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    leaky = [LeakyRelu, Prelu, Elu, Celu, Selu]
-    hard = [Relu6, Hardtanh, Hardsigmoid, Hardswish, ThresholdedRelu, Softshrink, Hardshrink]
+    leaky: list[type[Gate]] = [LeakyRelu, Prelu, Elu, Celu, Selu]
+    hard: list[type[Gate]] = [Relu6, Hardtanh, Hardsigmoid, Hardswish, ThresholdedRelu, Softshrink, Hardshrink]
     return [Relu, *leaky, *hard]

@@ -46,10 +46,12 @@ class Reduction(ReducedAxes):
     """Base of the reductions of one operand."""
 
     def infer(self, x: ArraySpec) -> ArraySpec:
+        """Return the shape without the reduced axes."""
         return ArraySpec(self._reduced_shape(x.shape), self._result_dtype(x.dtype))
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
+        """Yield reductions over all axes, one, several, and of a single number."""
         x = np.random.default_rng(1).normal(size=(2, 3, 4))
         yield Example(cls(), x)
         yield Example(cls(axis=1), x)

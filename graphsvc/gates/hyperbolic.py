@@ -1,4 +1,4 @@
-"""Gates of hyperbolic functions and their inverses; `tanh` is among the activations."""
+"""Gates of hyperbolic functions and their inverses."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -45,6 +45,19 @@ class Cosh(_Hyperbolic):
 
     def backward(self, dz: Array, x: Array) -> Array:
         return dz * np.sinh(conjugated(x))
+
+
+class Tanh(_Hyperbolic):
+    """Hyperbolic tangent, element by element: ``z = tanh(x)``."""
+
+    name: ClassVar[str] = "tanh"
+
+    def forward(self, x: Array) -> Array:
+        return np.tanh(x)
+
+    def backward(self, dz: Array, z: Array) -> Array:
+        z = conjugated(z)
+        return dz * (1 - z * z)
 
 
 class Arcsinh(_Hyperbolic):
@@ -102,4 +115,4 @@ class Arctanh(_Hyperbolic):
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Sinh, Cosh, Arcsinh, Arccosh, Arctanh]
+    return [Sinh, Cosh, Tanh, Arcsinh, Arccosh, Arctanh]

@@ -40,7 +40,7 @@ PerAxis: TypeAlias = _Count | tuple[_Count, ...]
 Padding: TypeAlias = _Margin | tuple[_Margin | tuple[_Margin, _Margin], ...] | OneOf["same", "valid"]
 """How much is added around: one number for all sides, one or a pair for each axis, or by name."""
 
-_Index: TypeAlias = tuple[slice, ...]
+_Index: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class WindowAxis:
     @property
     def trivial(self) -> bool:
         """Whether each window is one place, and each place a window."""
-        return self.kernel == self.stride == 1 and self.before == self.after == 0
+        return self.kernel == self.stride == 1 and self.before == 0 and self.size == self.count
 
     def hits(self) -> Iterator[tuple[int, slice, slice]]:
         """Yield for each place in the window its number, the windows in which it lies on the axis, and where."""
@@ -169,7 +169,8 @@ def windows_of(x: Array, axes: Sequence[WindowAxis]) -> Array:
     inside = all(axis.before == axis.after == 0 for axis in axes)
     made = (np.empty if inside else np.zeros)(shape, x.dtype)
     for numbers, windows, places in _hits(axes):
-        made[(*whole, *numbers, *windows)] = x[(*whole, *places)]
+        index: _Index = (*whole, *numbers, *windows)
+        made[index] = x[(*whole, *places)]
     return made
 
 
@@ -205,7 +206,12 @@ def overlaid(parts: Array, axes: Sequence[WindowAxis]) -> Array:
         return parts.reshape(shape)
     whole = (slice(None),) * len(leading)
     empty = prod(parts.shape) == 0
-    pieces = (((*whole, *places), parts[(..., *numbers, *windows)]) for numbers, windows, places in _hits(axes))
+
+    def piece(numbers: _Index, windows: _Index) -> Array:
+        index: _Index = (*whole, *numbers, *windows)
+        return parts[index]
+
+    pieces = (((*whole, *places), piece(numbers, windows)) for numbers, windows, places in _hits(axes))
     return accumulated(() if empty else pieces, shape, parts.dtype)
 
 

@@ -7,6 +7,7 @@ topological order, which operands need a gradient, and which values nobody needs
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphsvc.arrays import ArraySpec, is_differentiable
 from graphsvc.engine.inference import BoundNode, Spec
@@ -18,9 +19,8 @@ from graphsvc.signature import BackwardRule, Source
 __all__ = ["Plan", "Step", "make_plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One gate of a plan.
+class Step(NamedTuple):
+    """One gate of a plan; a tuple, because a plan may have a hundred thousand, and tuples are made five times as fast.
 
     Attributes:
         literal: Whether an operand is a Python literal.
@@ -90,14 +90,14 @@ def make_plan(
         rules, kept_operands, kept_outputs = _needs(type(node.gate), flags)
         steps.append(
             Step(
-                node=node,
-                literal=not literals.isdisjoint(operands),
-                wanted=flags,
-                rules=rules,
-                kept_operands=kept_operands,
-                kept_outputs=kept_outputs,
-                specs=tuple([spec if isinstance(spec := specs[result], ArraySpec) else None for result in results]),
-                frees=frees,
+                node,
+                not literals.isdisjoint(operands),
+                flags,
+                rules,
+                kept_operands,
+                kept_outputs,
+                tuple([spec if isinstance(spec := specs[result], ArraySpec) else None for result in results]),
+                frees,
             )
         )
     return Plan(tuple(reversed(steps)), dict(outputs), blocked)

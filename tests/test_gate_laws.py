@@ -187,8 +187,10 @@ def test_a_gradient_keeps_shape_and_dtype_of_its_input(case: GateCase, dtype: st
     narrower = {"f": dtype, "c": "complex64"}
     narrow = {name: x.astype(narrower.get(x.dtype.kind, x.dtype)) for name, x in operands.items()}
     values, _ = graph.value_and_grad(narrow, wrt=[])
+    # There is no complex number of two float16.
+    wide = "float32" if any(x.dtype.kind == "c" for x in narrow.values()) else dtype
     if case.name not in WITHOUT_GRADIENT | {"cast"}:
-        assert {v.dtype for v in values.values()} <= {np.dtype(dtype), np.dtype("complex64")}
+        assert {v.dtype for v in values.values()} <= {np.dtype(wide), np.dtype("complex64")}
     seeds = {name: np.ones(v.shape, v.dtype) for name, v in values.items() if v.dtype.kind in "fc"}
     wanted = differentiable(case, narrow) if seeds else []
     _, gradients = graph.value_and_grad(narrow, wrt=wanted, output_gradients=seeds)

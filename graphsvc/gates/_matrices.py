@@ -1,10 +1,11 @@
 """What the gates of linear algebra share: which operands they take, and a few words about matrices."""
 
+from typing import Any
+
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, require_floating, sum_to_shape
 from graphsvc.errors import ShapeError
-from graphsvc.precision import widened
 from graphsvc.solves import adjoint
 
 __all__ = [
@@ -13,11 +14,9 @@ __all__ = [
     "real_dtype",
     "require_matrices",
     "require_square",
-    "scaled_identity",
     "solution_spec",
     "summed_like",
     "well_conditioned",
-    "wide_scale",
 ]
 
 
@@ -37,9 +36,9 @@ def require_square(name: str, x: ArraySpec) -> None:
         raise ShapeError(msg)
 
 
-def real_dtype(x: ArraySpec) -> np.dtype[np.generic]:
+def real_dtype(x: ArraySpec) -> np.dtype[Any]:
     """Return the dtype of the modulus of an operand."""
-    return {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}.get(x.dtype.name, x.dtype)
+    return np.empty(0, x.dtype).real.dtype
 
 
 def solution_spec(x: ArraySpec, b: ArraySpec, *, rows: int, unknowns: int) -> ArraySpec:
@@ -79,16 +78,6 @@ def summed_like(gradient: Array, shape: tuple[int, ...], *, vector: bool = False
 def hermitian_part(a: Array) -> Array:
     """Return the mean of matrices and their conjugate transposes, in the dtype of `a`. Shape `(..., n, n)`."""
     return ((a + adjoint(a)) / 2).astype(a.dtype)
-
-
-def scaled_identity(scale: Array, n: int) -> Array:
-    """Return identity matrices, each times a number. Shape `(...)` to `(..., n, n)`."""
-    return scale[..., np.newaxis, np.newaxis] * np.eye(n, dtype=scale.dtype)
-
-
-def wide_scale(scale: Array) -> Array:
-    """Return numbers, one for each matrix, so that they multiply matrices. Shape `(...)` to `(..., 1, 1)`."""
-    return np.expand_dims(widened(scale), (-2, -1))
 
 
 def well_conditioned(n: int, kind: str = "f", stack: tuple[int, ...] = (), seed: int = 1) -> Array:

@@ -81,9 +81,7 @@ class TriangularSolve(Gate):
         return solution_spec(a, b, rows=a.shape[-1], unknowns=a.shape[-1])
 
     def _solve(self, a: Array, b: Array, *, transposed: bool) -> Array:
-        return solves.solve_triangular(
-            a, b, lower=self.lower, transposed=transposed, unit_diagonal=self.unit_diagonal
-        )
+        return solves.solve_triangular(a, b, lower=self.lower, transposed=transposed, unit_diagonal=self.unit_diagonal)
 
     def forward(self, a: Array, b: Array) -> Array:
         return self._solve(conjugated(a) if self.trans == "C" else a, b, transposed=self.trans != "N")

@@ -1,6 +1,6 @@
 """Gates of how numbers are written: rounding to whole numbers or decimals, signs and exponents, neighbours."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -87,9 +87,10 @@ class Round(_Rounding):
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
-        yield from super().examples()
-        yield Example(cls(decimals=1), 3 * signed_operand())
-        yield Example(cls(decimals=-2), 1000 * signed_operand())
+        yield Example(cls(), 1.03 * signed_operand())
+        yield Example(cls(), np.array(0.7))
+        yield Example(cls(decimals=1), 3.01 * signed_operand())
+        yield Example(cls(decimals=-2), 1003 * signed_operand())
 
 
 class Copysign(RealElementwise):
@@ -118,6 +119,7 @@ class Nextafter(RealElementwise):
 
     name: ClassVar[str] = "nextafter"
     disconnected: ClassVar[tuple[str, ...]] = ("x", "y")
+    expected_failures: ClassVar[Mapping[str, str]] = {"disconnected": "By convention a neighbour is a constant."}
 
     def forward(self, x: Array, y: Array) -> Array:
         return np.nextafter(x, y)

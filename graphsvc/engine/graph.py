@@ -187,7 +187,7 @@ class ComputationalGraph:
         """Take the graphs that a gate is to hold into this one; return the gate that holds them, and their names."""
         library = self._structure.library
         names = {
-            key: library.take_in(key, value.structure, value.digest())
+            key: library.take_in(key, value.structure, value.digest)
             for key, value in plain.items()
             if isinstance(value, HeldGraph)
         }

@@ -1,5 +1,6 @@
 """Graphs that gates hold, as these call them: run with the engine's own plans, each planned once for all calls."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -8,6 +9,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec, is_differentiable
 from graphsvc.document import digest_of
 from graphsvc.engine.between import asked_between
+from graphsvc.engine.library import Library
 from graphsvc.engine.question import judge_inputs, judge_outputs
 from graphsvc.engine.running import RunnableGraph
 from graphsvc.errors import ArityError, GraphsvcError, NotDifferentiableError, UnregisteredGateError
@@ -36,10 +38,20 @@ class HeldGraph(SubGraph):
         # Plans and locks stay behind.
         return HeldGraph, (self.name, self.structure)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, HeldGraph):
+            return NotImplemented
+        return self is other or (self.digest is not None and self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash((self.inputs, self.outputs))
+
+    @functools.cached_property
     def digest(self) -> bytes | None:
-        """Return the digest of the graph; None if no document can hold it, because no plugin provides a gate of it."""
+        """The digest of the graph; None if no document can hold it, because no plugin provides a gate of it."""
         try:
-            return digest_of(self.structure.document())
+            # With what it holds, and without the other graphs of its library.
+            return digest_of(Library().copy_of(self.structure).document())
         except UnregisteredGateError:
             return None
 

@@ -80,9 +80,7 @@ def sliced(attribute: str, count: int, xs: Sequence[ArraySpec]) -> int:
         ShapeError: An operand has no axis, or another length.
     """
     if count > len(xs):
-        msg = (
-            f"Attribute {attribute!r} is {count}, but there are only {len(xs)} operands to slice."
-        )
+        msg = f"Attribute {attribute!r} is {count}, but there are only {len(xs)} operands to slice."
         raise AttributeValueError(msg, attribute=attribute)
     shapes = [x.shape for x in xs[:count]]
     if not all(shapes) or len({shape[0] for shape in shapes}) != 1:

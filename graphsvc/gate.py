@@ -21,7 +21,12 @@ define `backward_x`, `backward_y`, ... instead, one for each operand, of which o
 
 import functools
 from collections.abc import Iterable, Mapping
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+=======
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+>>>>>>> main
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -38,6 +43,7 @@ from graphsvc.errors import (
     did_you_mean,
 )
 from graphsvc.signature import RESERVED, Signature, read_signature
+from graphsvc.subgraph import SubGraph
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -99,6 +105,8 @@ class Gate(BaseModel, metaclass=_GateType):
             neither here nor in `integers` and has no backward is an error to differentiate.
         linear: Whether the outputs are linear in the operands taken together.
         deterministic: Whether the same operands always give the same bits.
+        expected_failures: Laws of the conformance kit, `graphsvc.testing`, that the gate does not obey, by name, each
+            with the reason. A law that is named here and obeyed is reported as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -111,6 +119,7 @@ class Gate(BaseModel, metaclass=_GateType):
     disconnected: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
+    expected_failures: ClassVar[Mapping[str, str]] = MappingProxyType({})
     signature: ClassVar[Signature]
 
     @classmethod
@@ -124,7 +133,7 @@ class Gate(BaseModel, metaclass=_GateType):
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):
-            cls.signature = read_signature(cls, tuple(cls.model_fields))
+            cls.signature = read_signature(cls, tuple(cls.model_fields), _graph_fields(cls))
 
     def __init__(self, /, **attributes: Any) -> None:
         if not hasattr(type(self), "name"):
@@ -157,6 +166,20 @@ class Gate(BaseModel, metaclass=_GateType):
         The operands lie where the gate is differentiable: off kinks and ties.
         """
         return ()
+
+
+def _graph_fields(cls: type[Gate]) -> tuple[str, ...]:
+    """Return the fields that hold a graph; such a field is annotated with `SubGraph` alone.
+
+    Raises:
+        GateDefinitionError: A graph stands within another type, where no document could name it.
+    """
+    graphs = tuple(name for name, field in cls.model_fields.items() if field.annotation is SubGraph)
+    for name, field in cls.model_fields.items():
+        if name not in graphs and "SubGraph" in str(field.annotation):
+            msg = f"Gate class {cls.__name__}: field {name!r} must be annotated with SubGraph alone."
+            raise GateDefinitionError(msg)
+    return graphs
 
 
 class Example:

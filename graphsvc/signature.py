@@ -18,7 +18,18 @@ from graphsvc.errors import GateDefinitionError
 __all__ = ["RESERVED", "BackwardRule", "Parameter", "Signature", "Source", "read_signature"]
 
 RESERVED: Final = frozenset(
-    {"name", "version", "outputs", "saves", "integers", "disconnected", "linear", "deterministic", "signature"}
+    {
+        "name",
+        "version",
+        "outputs",
+        "saves",
+        "integers",
+        "disconnected",
+        "linear",
+        "deterministic",
+        "expected_failures",
+        "signature",
+    }
 )
 """Class variables of every gate: no operand, output, saved value or attribute may bear these names."""
 
@@ -69,6 +80,7 @@ class Signature:
         integers: Indices of the operands that must be integers.
         disconnected: Indices of the operands through which no gradient passes.
         differentiable_outputs: Outputs whose arriving gradient some backward asks for.
+        graphs: Names of the attributes that hold a graph.
     """
 
     forward: Callable[..., Any]
@@ -83,6 +95,7 @@ class Signature:
     infers: bool
     costs: bool
     differentiable_outputs: frozenset[int]
+    graphs: tuple[str, ...] = ()
 
     def index(self, position: int) -> int:
         """Return which named operand the operand at `position` of a call belongs to."""
@@ -171,6 +184,12 @@ class _Reader:
                     )
                 owner[name] = role
 
+    def check_expected_failures(self) -> None:
+        declared = getattr(self.cls, "expected_failures", {})
+        said = [*declared, *declared.values()] if isinstance(declared, Mapping) else [None]
+        if not all(isinstance(text, str) and text for text in said):
+            self.refuse(f"`expected_failures` must map names of laws to reasons, got {declared!r}.")
+
     def backward_rule(self, method: str, sources: Mapping[str, tuple[Source, int]]) -> BackwardRule:
         parameters = []
         for parameter in self.parameters(method):
@@ -225,12 +244,13 @@ class _Reader:
         return True
 
 
-def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
+def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ...] = ()) -> Signature:
     """Read the signature of a gate class, and refuse a class that breaks the contract.
 
     Args:
         cls: A class with `name` and `forward`.
         attributes: Names of its fields.
+        graphs: Names of those that hold a graph.
 
     Raises:
         GateDefinitionError: With what is wrong and what is allowed.
@@ -244,6 +264,7 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
     if not hasattr(cls, "forward"):
         reader.refuse("it has no `forward`. Define `forward(self, x, ...)`, whose parameters are the operands.")
     operands, variadic = reader.operands()
+    reader.check_expected_failures()
     outputs, saves, integers = reader.names("outputs"), reader.names("saves"), reader.names("integers")
     if not outputs:
         reader.refuse("`outputs` is empty. A gate has at least one output.")
@@ -269,8 +290,13 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
         disconnected=frozenset(map(operands.index, disconnected)),
         rule=rule,
         rules=rules,
+<<<<<<< HEAD
         infers=reader.has("infer", operands),
         costs=reader.has("cost", operands),
+=======
+        infers=reader.infers(operands),
+        graphs=graphs,
+>>>>>>> main
         differentiable_outputs=frozenset[int]().union(
             *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))
         ),

@@ -21,12 +21,8 @@ define `backward_x`, `backward_y`, ... instead, one for each operand, of which o
 
 import functools
 from collections.abc import Iterable, Mapping
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
-=======
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
->>>>>>> main
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator

@@ -290,13 +290,9 @@ def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ..
         disconnected=frozenset(map(operands.index, disconnected)),
         rule=rule,
         rules=rules,
-<<<<<<< HEAD
         infers=reader.has("infer", operands),
         costs=reader.has("cost", operands),
-=======
-        infers=reader.infers(operands),
         graphs=graphs,
->>>>>>> main
         differentiable_outputs=frozenset[int]().union(
             *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))
         ),

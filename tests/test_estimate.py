@@ -10,7 +10,7 @@ from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import GraphsvcError
 from tests.every_gate import GateCase, every_example
 
-_TARGET = 2**18
+_TARGET = 2**16
 """Elements of the largest operand, so that arrays outweigh the objects around them."""
 
 

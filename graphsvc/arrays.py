@@ -6,9 +6,10 @@ from math import prod
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from graphsvc.errors import AttributeValueError, DtypeError, ShapeError
+from graphsvc.precision import Array, conjugated, narrowed, widened
+from graphsvc.solves import cho_solve, cholesky, solve, solve_triangular
 
 __all__ = [
     "DTYPES",
@@ -20,6 +21,8 @@ __all__ = [
     "Weak",
     "as_array",
     "broadcast_shapes",
+    "cho_solve",
+    "cholesky",
     "conjugated",
     "divided",
     "fits_memory",
@@ -34,12 +37,12 @@ __all__ = [
     "reduce_mean",
     "reduce_sum",
     "require_floating",
+    "solve",
+    "solve_triangular",
     "spec_of",
     "sum_to_shape",
     "widened",
 ]
-
-Array: TypeAlias = npt.NDArray[Any]
 
 Literal: TypeAlias = int | float
 """A Python number that stands for an operand; it is weak: it takes the dtype that it meets."""
@@ -120,14 +123,6 @@ def is_differentiable(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "fc"
 
 
-def conjugated(x: Array) -> Array:
-    """Return the complex conjugate of `x`, which is `x` itself where that is real.
-
-    The gradient of a complex value is `dL/dRe + i dL/dIm`, so backward multiplies by the conjugate of the derivative.
-    """
-    return np.conjugate(x) if x.dtype.kind == "c" else x
-
-
 def require_floating(name: str, x: ArraySpec, *, complex_too: bool = False) -> None:
     """Refuse an operand that is not floating point.
 
@@ -177,7 +172,7 @@ def as_array(value: object, dtype: np.dtype[Any] | None = None) -> Array:
     return _converted(value.array if isinstance(value, Weak) else plain_array(value), dtype)
 
 
-def _numpy_array(value: npt.NDArray[Any] | np.generic, declared: np.dtype[Any] | None) -> Array:
+def _numpy_array(value: Array | np.generic, declared: np.dtype[Any] | None) -> Array:
     if isinstance(value, np.ma.MaskedArray | np.matrix):
         msg = f"{type(value).__name__} is not a plain array. Pass value.filled(...) or np.asarray(value)."
         raise DtypeError(msg)
@@ -348,21 +343,6 @@ def reduce_mean(x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims
 def divided(x: Array, count: int | Array) -> Array:
     """Return `x / count` in the dtype of `x`, also where a count is more than that dtype can hold."""
     return np.divide(x, count, dtype=_WIDER.get(x.dtype, x.dtype), casting="unsafe").astype(x.dtype)
-
-
-def widened(x: Array) -> Array:
-    """Return `x` so that a formula may be computed in it: float16 as float32, integers as float64, others as they are.
-
-    `narrowed` rounds the result once, at the end.
-    """
-    if x.dtype == np.float16:
-        return x.astype(np.float32)
-    return x if x.dtype.kind in "fc" else x.astype(np.float64)
-
-
-def narrowed(z: Array, dtype: np.dtype[Any]) -> Array:
-    """Return what was computed of `widened` operands in the dtype of the operands, if that is float16."""
-    return z.astype(np.float16) if dtype == np.float16 else z
 
 
 def _is_trailing(x: Array, axis: int | tuple[int, ...] | None) -> bool:

@@ -21,7 +21,8 @@ from graphsvc.document import GraphDocument, InputEntry, NodeEntry, document_fro
 from graphsvc.engine.inference import infer_node, infer_specs
 from graphsvc.engine.registry import default_registry
 from graphsvc.engine.structure import Structure
-from graphsvc.gates.activations import LeakyRelu, Sigmoid
+from graphsvc.gates.activations import Sigmoid
+from graphsvc.gates.rectifiers import LeakyRelu
 
 
 def test_operators_build_what_an_expression_says():

@@ -1,14 +1,17 @@
-"""Activation gates: the nonlinear functions between the layers of a network."""
+"""Smooth activation gates, element by element: sigmoid, tanh, softplus, and what is made of them."""
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
+from typing import Literal as OneOf
 
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from graphsvc.arrays import MAX_DIMENSION, Array, ArraySpec, divided, narrowed, normalized_axes, reduce_sum, widened
-from graphsvc.errors import DtypeError, ShapeError
+from graphsvc.arrays import Array, conjugated, narrowed, widened
 from graphsvc.gate import Elementwise, Example, Gate
+from graphsvc.gates._activations import RealElementwise, logistic, softplus, two_sided_examples
+from graphsvc.gates._scipy import special
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -23,189 +26,212 @@ class Sigmoid(Elementwise):
         return narrowed(1 / (1 + np.exp(-widened(x))), x.dtype)
 
     def backward(self, dz: Array, z: Array) -> Array:
+        z = conjugated(z)
         return dz * z * (1 - z)
 
-
-class Tanh(Elementwise):
-    """Hyperbolic tangent, element by element: ``z = tanh(x)``."""
-
-    name: ClassVar[str] = "tanh"
-
-    def forward(self, x: Array) -> Array:
-        return np.tanh(x)
-
-    def backward(self, dz: Array, z: Array) -> Array:
-        return dz * (1 - z * z)
-
-
-def _kinked_examples(gate: Elementwise) -> Iterable[Example]:
-    yield Example(gate, np.array([[1.5, -0.5, 2.0], [-1.0, 0.25, -3.0]]))
-
-
-def _least(left: float, right: float) -> float:
-    """Return the subgradient of smallest size at a kink with slopes `left` and `right`."""
-    return 0.0 if left * right <= 0 else min(left, right, key=abs)
-
-
-class Relu(Elementwise):
-    """Rectifier, element by element: ``z = max(x, 0)``. Its derivative at 0 is 0."""
-
-    name: ClassVar[str] = "relu"
-
-    def forward(self, x: Array) -> Array:
-        return np.maximum(x, 0)
-
-    def backward(self, dz: Array, z: Array) -> Array:
-        return np.where(z <= 0, 0, dz)
-
     @classmethod
     def examples(cls) -> Iterable[Example]:
-        return _kinked_examples(cls())
+        yield from two_sided_examples(cls())
+        yield Example(cls(), np.array([0.5 + 1j, -1.5 - 0.25j]))
 
 
-class LeakyRelu(Elementwise):
-    """Leaky rectifier, element by element: ``z = x if x > 0 else slope * x``.
+class LogSigmoid(RealElementwise):
+    """Logarithm of the logistic function, element by element: ``z = -log(1 + exp(-x))``.
 
-    Its derivative at 0 is the one of smallest size between ``slope`` and 1.
+    It is finite, and its derivative right, where ``log(sigmoid(x))`` is not.
     """
 
-    name: ClassVar[str] = "leaky_relu"
-
-    slope: Annotated[FiniteFloat, Field(description="Slope for negative operands.")] = 0.01
+    name: ClassVar[str] = "log_sigmoid"
 
     def forward(self, x: Array) -> Array:
-        return np.where(x > 0, x, self.slope * x)
+        return narrowed(-softplus(-widened(x)), x.dtype)
 
     def backward(self, dz: Array, x: Array) -> Array:
-        below = np.where(x < 0, self.slope * dz, _least(self.slope, 1.0) * dz)
-        return np.where(x <= 0, below, dz)
+        return dz * logistic(-widened(x))
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
-        return [*_kinked_examples(cls()), *_kinked_examples(cls(slope=0.3))]
+        return two_sided_examples(cls())
 
 
-class Elu(Elementwise):
-    """Exponential linear unit, element by element: ``z = x if x > 0 else alpha * (exp(x) - 1)``.
+class Softplus(RealElementwise):
+    """Smooth rectifier, element by element: ``z = log(1 + exp(beta * x)) / beta``.
 
-    Its derivative at 0 is 1, or the one of smallest size between ``alpha`` and 1 where they differ.
+    With a ``threshold``, the operand itself is given where ``beta * x`` exceeds it, as other libraries do; without one
+    the function is exact everywhere.
     """
 
-    name: ClassVar[str] = "elu"
+    name: ClassVar[str] = "softplus"
 
-    alpha: Annotated[FiniteFloat, Field(description="Negated limit for very negative operands.")] = 1.0
+    beta: Annotated[FiniteFloat, Field(gt=0, description="How sharp the bend is; positive.")] = 1.0
+    threshold: Annotated[
+        FiniteFloat | None, Field(description="Value of beta * x above which the result is x; None means never.")
+    ] = None
 
     def forward(self, x: Array) -> Array:
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
+        wide = widened(x)
+        z = softplus(self.beta * wide) / self.beta
+        if self.threshold is not None:
+            z = np.where(self.beta * wide > self.threshold, wide, z)
+        return narrowed(z, x.dtype)
 
     def backward(self, dz: Array, x: Array) -> Array:
-        below = np.where(x < 0, self.alpha * np.exp(np.minimum(x, 0)) * dz, _least(self.alpha, 1.0) * dz)
-        return np.where(x <= 0, below, dz)
+        t = self.beta * widened(x)
+        slope = logistic(t)
+        return dz * (slope if self.threshold is None else np.where(t > self.threshold, 1, slope))
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
-        return [*_kinked_examples(cls()), *_kinked_examples(cls(alpha=0.5))]
+        yield from two_sided_examples(cls())
+        yield from two_sided_examples(cls(beta=2.0, threshold=2.0))
 
 
-class Maxout(Gate):
-    """Largest of every ``pieces`` neighbours along an axis: ``z[i] = max(x[i * pieces : (i + 1) * pieces])``.
+class Softsign(RealElementwise):
+    """Softsign, element by element: ``z = x / (1 + |x|)``."""
 
-    ``axis`` of length ``n * pieces`` becomes one of length ``n``. Ties share the gradient evenly.
+    name: ClassVar[str] = "softsign"
+
+    def forward(self, x: Array) -> Array:
+        wide = widened(x)
+        return narrowed(wide / (1 + np.abs(wide)), x.dtype)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        share = 1 / (1 + np.abs(widened(x)))
+        return dz * share * share
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        return two_sided_examples(cls())
+
+
+class Silu(RealElementwise):
+    """Sigmoid linear unit, or swish, element by element: ``z = x * sigmoid(x)``."""
+
+    name: ClassVar[str] = "silu"
+
+    def forward(self, x: Array) -> Array:
+        wide = widened(x)
+        return narrowed(wide / (1 + np.exp(-wide)), x.dtype)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        x = widened(x)
+        s = logistic(x)
+        return dz * (s + x * s * logistic(-x))
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        return two_sided_examples(cls())
+
+
+class Mish(RealElementwise):
+    """Mish, element by element: ``z = x * tanh(log(1 + exp(x)))``.
 
     Source:
-        I. Goodfellow and others, "Maxout networks" (2013), section 3.
+        D. Misra, "Mish: a self regularized non-monotonic activation function" (2019), equation 1.
     """
 
-    name: ClassVar[str] = "maxout"
-    saves: ClassVar[tuple[str, ...]] = ("chosen",)
-
-    pieces: Annotated[int, Field(ge=1, le=MAX_DIMENSION, description="How many neighbours compete.")] = 2
-    axis: Annotated[int, Field(description="The axis whose elements compete.")] = -1
-
-    def _split_shape(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-        (axis,) = normalized_axes(self.axis, len(shape))
-        return (*shape[:axis], shape[axis] // self.pieces, self.pieces, *shape[axis + 1 :]), axis + 1
-
-    def infer(self, x: ArraySpec) -> ArraySpec:
-        (axis,) = normalized_axes(self.axis, x.ndim)
-        if x.shape[axis] % self.pieces:
-            msg = f"Axis {axis} has length {x.shape[axis]}, which is no multiple of pieces={self.pieces}. Pad it."
-            raise ShapeError(msg)
-        split, competing = self._split_shape(x.shape)
-        return ArraySpec((*split[:competing], *split[competing + 1 :]), x.dtype)
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        split, competing = self._split_shape(x.shape)
-        candidates = x.reshape(split)
-        z = np.max(candidates, axis=competing, keepdims=True)
-        chosen = (candidates == z) | np.isnan(candidates)
-        return np.squeeze(z, axis=competing), chosen
-
-    def backward(self, dz: Array, chosen: Array, x_shape: tuple[int, ...]) -> Array:
-        _, competing = self._split_shape(x_shape)
-        count = np.sum(chosen, axis=competing, keepdims=True)
-        return np.where(chosen, divided(np.expand_dims(dz, competing), count), 0).reshape(x_shape)
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(), random.normal(size=(2, 6)))
-        yield Example(cls(pieces=3, axis=0), random.normal(size=(6, 2)))
-
-
-class _AlongAxis(Gate):
-    """Base of the gates that normalise along an axis; shape and dtype stay."""
-
-    axis: Annotated[int, Field(description="The axis along which the elements are normalised.")] = -1
-
-    def infer(self, x: ArraySpec) -> ArraySpec:
-        normalized_axes(self.axis, x.ndim)
-        if x.dtype.kind != "f":
-            msg = f"The operand must be floating point, got {x.dtype}. Convert it with the gate 'cast'."
-            raise DtypeError(msg)
-        if x.size == 0:
-            msg = f"The operand of shape {x.shape} is empty, and nothing can be normalised."
-            raise ShapeError(msg)
-        return x
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(), random.normal(size=(2, 4)))
-        yield Example(cls(axis=0), random.normal(size=(3, 2)))
-
-
-class Softmax(_AlongAxis):
-    """Softmax along an axis: ``z = exp(x) / sum(exp(x))``, shifted by the maximum so that nothing overflows."""
-
-    name: ClassVar[str] = "softmax"
+    name: ClassVar[str] = "mish"
 
     def forward(self, x: Array) -> Array:
         wide = widened(x)
-        e = np.exp(wide - np.max(wide, axis=self.axis, keepdims=True))
-        return narrowed(e / reduce_sum(e, self.axis, keepdims=True), x.dtype)
+        return narrowed(wide * np.tanh(softplus(wide)), x.dtype)
 
-    def backward(self, dz: Array, z: Array) -> Array:
-        dz, z = widened(dz), widened(z)
-        return z * (dz - reduce_sum(dz * z, self.axis, keepdims=True))
+    def backward(self, dz: Array, x: Array) -> Array:
+        x = widened(x)
+        t = np.tanh(softplus(x))
+        return dz * (t + x * (1 - t * t) * logistic(x))
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        return two_sided_examples(cls())
 
 
-class LogSoftmax(_AlongAxis):
-    """Logarithm of the softmax along an axis: ``z = x - log(sum(exp(x)))``."""
+class Gelu(RealElementwise):
+    """Gaussian error linear unit, element by element: ``z = x * P(N < x)`` for a standard normal ``N``.
 
-    name: ClassVar[str] = "log_softmax"
+    With ``approximate="tanh"``, ``z = x * (1 + tanh(u)) / 2`` for ``u = sqrt(2 / pi) * (x + 0.044715 * x**3)``.
+
+    Source:
+        D. Hendrycks and K. Gimpel, "Gaussian error linear units" (2016), section 2.
+    """
+
+    name: ClassVar[str] = "gelu"
+
+    approximate: Annotated[
+        OneOf["none", "tanh"], Field(description="'none' for the normal distribution, 'tanh' for the paper's formula.")
+    ] = "none"
 
     def forward(self, x: Array) -> Array:
         wide = widened(x)
-        shifted = wide - np.max(wide, axis=self.axis, keepdims=True)
-        return narrowed(shifted - np.log(reduce_sum(np.exp(shifted), self.axis, keepdims=True)), x.dtype)
+        if self.approximate == "none":
+            z = (0.5 * wide) * special().erfc(-math.sqrt(0.5) * wide)
+        else:
+            z = wide / (1 + np.exp(-2 * _bent(wide)))
+        return narrowed(z, x.dtype)
 
-    def backward(self, dz: Array, z: Array) -> Array:
-        dz, z = widened(dz), widened(z)
-        return dz - np.exp(z) * reduce_sum(dz, self.axis, keepdims=True)
+    def backward(self, dz: Array, x: Array) -> Array:
+        x = widened(x)
+        if self.approximate == "none":
+            below = 0.5 * special().erfc(-math.sqrt(0.5) * x)
+            return dz * (below + x * (np.exp(-0.5 * (x * x)) / math.sqrt(2 * math.pi)))
+        u = 2 * _bent(x)
+        s = logistic(u)
+        return dz * (s + s * logistic(-u) * x * (math.sqrt(8 / math.pi) * (1 + 0.134145 * (x * x))))
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield from two_sided_examples(cls())
+        yield from two_sided_examples(cls(approximate="tanh"))
+
+
+def _bent(x: Array) -> Array:
+    """Return the argument of the hyperbolic tangent that is like the normal distribution's."""
+    return math.sqrt(2 / math.pi) * (x * (1 + 0.044715 * (x * x)))
+
+
+class Tanhshrink(RealElementwise):
+    """What tanh takes away, element by element: ``z = x - tanh(x)``."""
+
+    name: ClassVar[str] = "tanhshrink"
+
+    def forward(self, x: Array) -> Array:
+        wide = widened(x)
+        return narrowed(wide - np.tanh(wide), x.dtype)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        t = np.tanh(widened(x))
+        return dz * (t * t)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        return two_sided_examples(cls())
+
+
+class Logit(RealElementwise):
+    """Logarithm of the odds, element by element: ``z = log(x / (1 - x))``, the inverse of sigmoid.
+
+    Infinite at 0 and 1, as is its derivative there; NaN outside.
+    """
+
+    name: ClassVar[str] = "logit"
+
+    def forward(self, x: Array) -> Array:
+        wide = widened(x)
+        # Near a half the quotient is near 1, and rounding it loses the digits that the logarithm shows.
+        middle = -2 * np.arctanh(1 - 2 * wide)
+        return narrowed(np.where(np.abs(wide - 0.5) < 0.25, middle, np.log(wide) - np.log1p(-wide)), x.dtype)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        x = widened(x)
+        return dz * np.where((x < 0) | (x > 1), np.nan, 1 / (x * (1 - x)))
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), np.array([[0.1, 0.3, 0.45], [0.55, 0.7, 0.95]]))
+        yield Example(cls(), np.array(0.9))
 
 
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Sigmoid, Tanh, Relu, LeakyRelu, Elu, Maxout, Softmax, LogSoftmax]
+    return [Sigmoid, LogSigmoid, Softplus, Softsign, Silu, Mish, Gelu, Tanhshrink, Logit]

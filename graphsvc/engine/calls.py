@@ -217,6 +217,7 @@ def _kind(value: object) -> str:
 
 
 def break_contract(node: BoundNode, problem: str) -> NoReturn:
+    """Say what the author of a gate must mend. Raises GateContractError."""
     msg = f"{problem}. Its author must mend it."
     raise GateContractError(msg).at(node.name, node.gate_name)
 

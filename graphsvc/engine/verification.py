@@ -113,14 +113,24 @@ def check_gradients_move(
         raise
     except BaseException:  # noqa: BLE001 - a stranger's gate may refuse a neighbour of its operands
         return
+    # What cancels in a gradient has left its rounding behind.
+    size = max([float(np.max(np.abs(g), initial=0.0)) for g in middle.values()])
+    size = max([size, *(_size(dz) * _size(x) for dz in wide[2] for x in (1.0, *wide[0], *kept.record.outputs))])
     for position, gradient in middle.items():
         dot = dots[position]
         mine = np.zeros_like(gradient) if dot is None else dot.astype(gradient.dtype)
         right, left = (above[position] - gradient) / h, (gradient - below[position]) / h
-        noise = 64 * np.finfo(gradient.dtype).eps * np.max(np.abs(gradient), initial=0.0) / h
+        noise = 64 * np.finfo(gradient.dtype).eps * max(size, float(np.max(np.abs(gradient), initial=0.0))) / h
         narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *kept.record.output_dtypes))
         if _is_off(mine, left, right, float(noise), max(_CLEAR, 8 * narrow**0.5)):
             _refuse(step, "backward does not move as differences of it do")
+
+
+def _size(x: Any) -> float:
+    """Return the size of the largest number; 0 of nothing, and of what is no number to differentiate."""
+    if x is None or (isinstance(x, np.ndarray) and x.dtype.kind not in "fc"):
+        return 0.0
+    return float(np.max(np.abs(x), initial=0.0))
 
 
 def _is_off(mine: Array, left: Array, right: Array, noise: float, tolerance: float) -> bool:

@@ -1,7 +1,7 @@
 """The derivatives of functions of scipy.special, by name, for SciPy is imported only where a gate needs it.
 
 Source:
-    NIST Digital Library of Mathematical Functions, chapters 4 to 10 and 25; (10.29.1), (10.6.1) for the Bessel functions.
+    NIST Digital Library of Mathematical Functions, chapters 4 to 10 and 25; Bessel functions (10.6.1) and (10.29.1).
 """
 
 from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ import numpy as np
 from graphsvc.engine.duals.dual import Dual, dual, holds_dual, lose, note_constant, tangent_of, value_of
 from graphsvc.engine.duals.functions import CONSTANT_FUNCTIONS, FUNCTIONS, QUESTIONS
 from graphsvc.engine.duals.special import SPECIAL
-from graphsvc.engine.duals.ufuncs import CONSTANT, PARTIALS
+from graphsvc.engine.duals.ufuncs import CONSTANT, PARTIALS, unit_moves
 
 __all__ = ["apply_function", "apply_ufunc"]
 
@@ -25,10 +25,10 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keywords:
     if keywords:
         values, tangents = _recast(ufunc, values, tangents, keywords)
     partials = PARTIALS.get(ufunc)
+    if ufunc is np.sign and values[0].dtype.kind == "c":
+        partials = (unit_moves,)
     if partials is None:
         if ufunc in CONSTANT:
-            if ufunc is np.sign and any(v.dtype.kind == "c" for v in values):
-                lose("it calls np.sign on complex numbers")
             note_constant()
             return _into(out, ufunc(*values))
         partials = _of_scipy(ufunc)
@@ -93,6 +93,8 @@ def _apply_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keyword
     alike = {"reduce": _REDUCED, "accumulate": _ACCUMULATED}.get(method, {}).get(ufunc)
     if alike is not None:
         return apply_function(alike, (inputs[0],), {"axis": keywords.pop("axis", 0), **keywords})
+    if method == "accumulate" and ufunc in PARTIALS and ufunc.nin == 2 and type(inputs[0]) is Dual:
+        return _accumulate(ufunc, inputs[0], **keywords)
     if method == "outer" and not keywords:
         one, other = inputs
         return ufunc(one[(..., *(np.newaxis,) * np.ndim(other))], other)
@@ -106,6 +108,22 @@ def _apply_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keyword
     if (t := tangent_of(added)) is not None:
         ufunc.at(target.tangent, indices, t)
     return None
+
+
+def _accumulate(ufunc: np.ufunc, x: Dual, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+    """Answer `ufunc.accumulate`: what came before and the next element, one after the other."""
+    if dtype is not None or out is not None:
+        lose(f"it calls np.{ufunc.__name__}.accumulate with dtype or out")
+    value = ufunc.accumulate(x.value, axis=axis)
+    z, v, t = (np.moveaxis(a, axis, 0) for a in (value, x.value, x.tangent))
+    before, after = PARTIALS[ufunc]
+    assert before is not None  # noqa: S101 - functions that accumulate have both
+    assert after is not None  # noqa: S101
+    dots = [t[0]] if len(t) else []
+    for i in range(1, len(t)):
+        given = z[i], z[i - 1], v[i]
+        dots.append(before(dots[-1], *given) + after(t[i], *given))
+    return dual(value, np.moveaxis(np.stack(dots), 0, axis) if dots else x.tangent)
 
 
 _REDUCED: dict[np.ufunc, Callable[..., Any]] = {

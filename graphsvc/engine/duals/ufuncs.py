@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["CONSTANT", "PARTIALS"]
+__all__ = ["CONSTANT", "PARTIALS", "unit_moves"]
 
 Partial = Callable[..., Any]
 
@@ -22,6 +22,12 @@ def _real_abs(t: Any, z: Any, x: Any) -> Any:
     if x.dtype.kind == "c":
         return np.where(z == 0, 0, np.real(np.conjugate(x) * t) / np.where(z == 0, 1, z))
     return t * np.sign(x)
+
+
+def unit_moves(t: Any, z: Any, x: Any) -> Any:
+    """Return how `x / |x|` moves in the complex plane: across, for it keeps its length."""
+    size = np.abs(x)
+    return np.where(size == 0, 0, (t - z * np.real(np.conjugate(z) * t)) / np.where(size == 0, 1, size))
 
 
 def _tied(t: Any, first: Any, other: Any) -> Any:

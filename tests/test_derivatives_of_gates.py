@@ -1,4 +1,4 @@
-"""Derivatives along directions and second ones, of every example of every gate: exact, or refused for a stated reason."""
+"""Derivatives along directions and second ones, of every example of every gate: exact, or refused with a reason."""
 
 from collections.abc import Mapping
 

@@ -9,6 +9,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned, read_only, spec_of
 from graphsvc.engine import backprop
 from graphsvc.engine.answers import Answer, Questions
+from graphsvc.engine.between import asked_between, asking
 from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
 from graphsvc.engine.evaluation import Evaluation, InputGradients, Results
@@ -86,6 +87,7 @@ class RunnableGraph:
         self._plans = Cache[Plan](plans)
         self._answers = Cache[Answer](plans)
         self._questions = Questions(self.inputs, plans)
+        self._holds_graphs = any(node.gate.signature.graphs for node in self.nodes)
 
     def value_and_grad(
         self,
@@ -96,6 +98,9 @@ class RunnableGraph:
         between: Callable[[], None] | None,
     ) -> Results:
         """See `ComputationalGraph.value_and_grad`."""
+        if self._holds_graphs and between is not asked_between():
+            with asking(between):
+                return self.value_and_grad(inputs, wrt, output_gradients, outputs, between)
         known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
         planned = True
         if known and known[2]:
@@ -129,6 +134,9 @@ class RunnableGraph:
         profile: bool,
     ) -> Results:
         """Run as `value_and_grad` does, but always gate by gate through the two loops, and look on."""
+        if self._holds_graphs and between is not asked_between():
+            with asking(between):
+                return self.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         question = self._judged(inputs, wrt, output_gradients, outputs)
         calls: tuple[ForwardCall, BackwardCall] = call_forward, call_backward
         if profile:

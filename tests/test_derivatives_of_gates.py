@@ -10,11 +10,16 @@ from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import GraphsvcError, TangentLostError
 from tests.every_gate import GateCase, every_example
 
-WITHOUT_JVP: Mapping[str, str] = {}
-"""Gates that have no derivative along a direction, with the reason."""
+_HELD = "it holds a graph, which is run on plain arrays"
 
-WITHOUT_HVP: Mapping[str, str] = {}
-"""Gates that have no second derivative, with the reason."""
+WITHOUT_JVP: Mapping[str, str] = dict.fromkeys(("checkpoint", "cond", "map", "scan"), _HELD)
+"""Gates, or examples of one, that have no derivative along a direction, with the reason."""
+
+WITHOUT_HVP: Mapping[str, str] = {
+    **WITHOUT_JVP,
+    "det-1": "where the matrix is singular, the matrix of cofactors has no derivative yet",
+}
+"""Gates, or examples of one, that have no second derivative, with the reason."""
 
 
 def runner(case: GateCase) -> tuple[ComputationalGraph, dict[str, Array]]:
@@ -71,7 +76,7 @@ class Question:
 CASES = every_example()
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.name not in WITHOUT_JVP], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if not {c.name, str(c)} & WITHOUT_JVP.keys()], ids=str)
 def test_the_tangent_is_the_adjoint_of_the_gradient(case: GateCase):
     """<dz, J v> equals <J^T dz, v>, in one run and in two at once."""
     question = Question(case)
@@ -90,7 +95,7 @@ def test_the_tangent_is_the_adjoint_of_the_gradient(case: GateCase):
         np.testing.assert_allclose(again[name], outputs[name], rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.name not in WITHOUT_HVP], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if not {c.name, str(c)} & WITHOUT_HVP.keys()], ids=str)
 def test_the_second_derivative_is_symmetric_and_agrees_with_differences(case: GateCase):
     """U . H v equals v . H u, and H v agrees with central differences of the gradient."""
     question = Question(case)
@@ -121,11 +126,11 @@ def test_a_gate_without_is_refused(name: str):
     """Each row of the tables is needed: one example at least is refused, by name, and none gives wrong numbers."""
     refusals = []
     for case in CASES:
-        question = Question(case) if case.name == name else None
+        question = Question(case) if name in (case.name, str(case)) else None
         if question:
             try:
                 question.graph.hvp(question.inputs, question.v, question.wrt, question.seeds, question.outputs)
             except GraphsvcError as error:
                 refusals.append(error)
     assert refusals
-    assert all(isinstance(error, TangentLostError) and error.gate == name for error in refusals)
+    assert all(isinstance(error, TangentLostError) and error.gate == name.partition("-")[0] for error in refusals)

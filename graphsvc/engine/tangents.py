@@ -201,14 +201,16 @@ def _run_on_duals(node: BoundNode, method: str, function: Callable[..., Any], ar
             return returned
         reason = notes.lost
     except GateDataError as error:
-        raise error.at(node.name, node.gate_name) from error
+        # Where the data are at fault, they are so without tangents, too.
+        invoke(node, method, function, *map(stripped, arguments))
+        reason = str(error)
     except (KeyboardInterrupt, TangentLostError):
         raise
     except LostTangent as error:
         reason = notes.lost or str(error)
     except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything on what is no array
         reason = notes.lost or described(error)
-    msg = f"{method} cannot be followed by tangents: {reason}. Its author can write it in plain NumPy"
+    msg = f"{method} cannot be followed by tangents: {reason.removesuffix('.')}. Its author can write it in plain NumPy"
     msg += ", or give the gate a jvp." if method == "forward" else "."
     raise TangentLostError(msg).at(node.name, node.gate_name)
 

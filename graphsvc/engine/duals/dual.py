@@ -61,6 +61,9 @@ def dual(value: Any, tangent: Any, state: int = FRESH) -> Any:
     if kind not in "fc":
         note_constant()
         return value
+    if type(tangent) is complex:
+        # A complex number of Python's times a float64, which is a float, is one of Python's.
+        tangent = np.complex128(tangent)
     if tangent.dtype != value.dtype:
         tangent = (tangent.real if kind == "f" and tangent.dtype.kind == "c" else tangent).astype(value.dtype)
     if tangent.shape != value.shape:

@@ -146,6 +146,12 @@ def _axes(x: Any, axis: Any) -> tuple[int, ...]:
 
 def _extreme(function: Callable[..., Any], x: Dual, axis: Any = None, *, keepdims: Any = False, **unusual: Any) -> Any:
     """Apply max or min: ties share the tangent."""
+    initial = unusual.pop("initial", None)
+    if initial not in (None, np._NoValue):
+        if not x.size:
+            return function(x.value, axis=axis, keepdims=keepdims is True, initial=initial)
+        compare = np.maximum if function is np.max else np.minimum
+        return compare(_extreme(function, x, axis, keepdims=keepdims, **unusual), initial)
     if any(value not in (None, np._NoValue, True) for value in unusual.values()):
         lose(f"it calls np.{function.__name__} with {', '.join(unusual)}")
     axes = _axes(x, axis)

@@ -87,6 +87,11 @@ class Gate(BaseModel, metaclass=_GateType):
     `cost(self, x, y)` is given the same and returns a `Cost`, where work or memory are not a few times those of
     operands and outputs: a server admits a graph by it.
 
+    Nothing more is needed for derivatives beyond the first, as long as `forward` and `backward` are plain NumPy: they
+    run on arrays that carry tangents. A gate that leaves NumPy has no `jvp` or `hvp`, unless it is `linear` or has a
+    method `jvp(self, x_dot, y_dot, x, y)`, which returns the tangent of the output; `x_dot` is the tangent of operand
+    `x`, zeros where it has none, or None where the parameter has that default.
+
     A subclass with a `name` is a gate; one without is a base for others. A class that breaks the contract raises
     `GateDefinitionError` when it is made.
 
@@ -125,7 +130,11 @@ class Gate(BaseModel, metaclass=_GateType):
             if field in RESERVED:
                 msg = f"Gate class {cls.__name__}: {field!r} is a field. Annotate it as a ClassVar."
                 raise GateDefinitionError(msg)
+<<<<<<< HEAD
             if field.startswith("backward") or field in ("forward", "infer", "cost", "examples"):
+=======
+            if field.startswith("backward") or field in ("forward", "jvp", "infer", "examples"):
+>>>>>>> main
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):

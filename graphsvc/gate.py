@@ -130,11 +130,7 @@ class Gate(BaseModel, metaclass=_GateType):
             if field in RESERVED:
                 msg = f"Gate class {cls.__name__}: {field!r} is a field. Annotate it as a ClassVar."
                 raise GateDefinitionError(msg)
-<<<<<<< HEAD
-            if field.startswith("backward") or field in ("forward", "infer", "cost", "examples"):
-=======
-            if field.startswith("backward") or field in ("forward", "jvp", "infer", "examples"):
->>>>>>> main
+            if field.startswith("backward") or field in ("forward", "jvp", "infer", "cost", "examples"):
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):

@@ -239,11 +239,6 @@ class _Reader:
             self.refuse("it has `backward` and a `backward_<operand>` as well. Keep one of the two forms.")
         return joint, single
 
-<<<<<<< HEAD
-    def has(self, method: str, operands: tuple[str, ...]) -> bool:
-        """Tell whether the class has a method that is given specs of the operands, and takes them."""
-        if not hasattr(self.cls, method):
-=======
     def jvp(self, operands: tuple[str, ...], outputs: tuple[str, ...], saves: tuple[str, ...]) -> BackwardRule | None:
         if not hasattr(self.cls, "jvp"):
             return None
@@ -251,9 +246,9 @@ class _Reader:
         tangents = {f"{name}_dot": (Source.OPERAND_TANGENT, i) for i, name in enumerate(operands)}
         return self.backward_rule("jvp", tangents | known)
 
-    def infers(self, operands: tuple[str, ...]) -> bool:
-        if not hasattr(self.cls, "infer"):
->>>>>>> main
+    def has(self, method: str, operands: tuple[str, ...]) -> bool:
+        """Tell whether the class has a method that is given specs of the operands, and takes them."""
+        if not hasattr(self.cls, method):
             return False
         parameters = self.parameters(method)
         generic = len(parameters) == 1 and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
@@ -308,13 +303,9 @@ def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ..
         disconnected=frozenset(map(operands.index, disconnected)),
         rule=rule,
         rules=rules,
-<<<<<<< HEAD
+        jvp=reader.jvp(operands, outputs, saves),
         infers=reader.has("infer", operands),
         costs=reader.has("cost", operands),
-=======
-        jvp=reader.jvp(operands, outputs, saves),
-        infers=reader.infers(operands),
->>>>>>> main
         graphs=graphs,
         differentiable_outputs=frozenset[int]().union(
             *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))

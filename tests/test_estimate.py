@@ -87,7 +87,7 @@ def taken(run) -> int:
     return peak
 
 
-WITHOUT = {gate: "what a held graph takes is not counted" for gate in ("fixed_point", "map", "root")}
+WITHOUT = dict.fromkeys(("fixed_point", "map", "root"), "what a held graph takes is not counted")
 """Gates that cannot yet say what they take."""
 
 CASES = [case for case in every_example() if case.number == 0 and case.name not in WITHOUT]

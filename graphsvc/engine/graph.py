@@ -468,9 +468,19 @@ class ComputationalGraph:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
 
-<<<<<<< HEAD
     def prepare(
-=======
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> Prepared:
+        """Judge and plan a question without running it, to know what it takes before anything is allocated.
+
+        Arguments and errors are those of `value_and_grad`, whose answer `Prepared.run` gives.
+        """
+        return self._bind().prepared(inputs, wrt, output_gradients, outputs)
+
     # Derivatives along directions -----------------------------------------------------------------------------------
 
     def jvp(
@@ -569,20 +579,11 @@ class ComputationalGraph:
             return Derivatives(self._bind(), between).jacobian(inputs, wrt, outputs, within)
 
     def hessian(
->>>>>>> main
         self,
         inputs: Mapping[str, object],
         wrt: Iterable[str] | None = None,
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
-<<<<<<< HEAD
-    ) -> Prepared:
-        """Judge and plan a question without running it, to know what it takes before anything is allocated.
-
-        Arguments and errors are those of `value_and_grad`, whose answer `Prepared.run` gives.
-        """
-        return self._bind().prepared(inputs, wrt, output_gradients, outputs)
-=======
         between: Callable[[], None] | None = None,
         within: Callable[[int], None] | None = None,
     ) -> Blocks:
@@ -604,7 +605,6 @@ class ComputationalGraph:
         derivatives = Derivatives(self._bind(), between)
         with asking(between):
             return derivatives.hessian(inputs, wrt, output_gradients, outputs, within)
->>>>>>> main
 
     def _bind(self) -> RunnableGraph:
         runnable = self._runnable

@@ -34,11 +34,7 @@ from graphsvc.engine.question import (
 from graphsvc.engine.structure import Structure
 from graphsvc.garbage import collection_put_off
 
-<<<<<<< HEAD
-__all__ = ["Prepared", "RunnableGraph"]
-=======
-__all__ = ["RunnableGraph", "gradients_of"]
->>>>>>> main
+__all__ = ["Prepared", "RunnableGraph", "gradients_of"]
 
 _CACHED_PLANS: Final = 64
 _CACHED_SPECS: Final = 16
@@ -97,12 +93,8 @@ class RunnableGraph:
         self._specs = Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
         self._plans = Cache[Plan](plans)
         self._answers = Cache[Answer](plans)
-<<<<<<< HEAD
         self._estimates = Cache[Estimate](plans)
-        self._questions = Questions(self._inputs, plans)
-=======
         self._questions = Questions(self.inputs, plans)
->>>>>>> main
         self._holds_graphs = any(node.gate.signature.graphs for node in self.nodes)
 
     def value_and_grad(
@@ -372,7 +364,6 @@ class RunnableGraph:
         return {name: owned(result) for name, result in results.items()}, gradients
 
 
-<<<<<<< HEAD
 class Prepared:
     """A question to a graph, judged and planned; nothing has run, and nothing but the plan is allocated.
 
@@ -410,10 +401,7 @@ class Prepared:
         return self._graph._looped(self._question, between)
 
 
-def _gradients(
-=======
 def gradients_of(
->>>>>>> main
     plan: Plan,
     wrt: tuple[str, ...],
     inputs: Mapping[str, ArraySpec],

@@ -21,6 +21,7 @@ define `backward_x`, `backward_y`, ... instead, one for each operand, of which o
 
 import functools
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -84,6 +85,8 @@ class Gate(BaseModel, metaclass=_GateType):
             neither here nor in `integers` and has no backward is an error to differentiate.
         linear: Whether the outputs are linear in the operands taken together.
         deterministic: Whether the same operands always give the same bits.
+        expected_failures: Laws of the conformance kit, `graphsvc.testing`, that the gate does not obey, by name, each
+            with the reason. A law that is named here and obeyed is reported as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -96,6 +99,7 @@ class Gate(BaseModel, metaclass=_GateType):
     disconnected: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
+    expected_failures: ClassVar[Mapping[str, str]] = MappingProxyType({})
     signature: ClassVar[Signature]
 
     @classmethod

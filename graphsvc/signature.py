@@ -18,7 +18,18 @@ from graphsvc.errors import GateDefinitionError
 __all__ = ["RESERVED", "BackwardRule", "Parameter", "Signature", "Source", "read_signature"]
 
 RESERVED: Final = frozenset(
-    {"name", "version", "outputs", "saves", "integers", "disconnected", "linear", "deterministic", "signature"}
+    {
+        "name",
+        "version",
+        "outputs",
+        "saves",
+        "integers",
+        "disconnected",
+        "linear",
+        "deterministic",
+        "expected_failures",
+        "signature",
+    }
 )
 """Class variables of every gate: no operand, output, saved value or attribute may bear these names."""
 
@@ -169,6 +180,12 @@ class _Reader:
                     )
                 owner[name] = role
 
+    def check_expected_failures(self) -> None:
+        declared = getattr(self.cls, "expected_failures", {})
+        said = [*declared, *declared.values()] if isinstance(declared, Mapping) else [None]
+        if not all(isinstance(text, str) and text for text in said):
+            self.refuse(f"`expected_failures` must map names of laws to reasons, got {declared!r}.")
+
     def backward_rule(self, method: str, sources: Mapping[str, tuple[Source, int]]) -> BackwardRule:
         parameters = []
         for parameter in self.parameters(method):
@@ -241,6 +258,7 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
     if not hasattr(cls, "forward"):
         reader.refuse("it has no `forward`. Define `forward(self, x, ...)`, whose parameters are the operands.")
     operands, variadic = reader.operands()
+    reader.check_expected_failures()
     outputs, saves, integers = reader.names("outputs"), reader.names("saves"), reader.names("integers")
     if not outputs:
         reader.refuse("`outputs` is empty. A gate has at least one output.")

@@ -15,34 +15,30 @@ from graphsvc.errors import GateDataError
 from graphsvc.precision import Array, narrowed, widened
 from graphsvc.solves import adjoint, triangle
 
-__all__ = ["TANGENTS", "Rule", "coincide", "inverse_gaps"]
+__all__ = ["TANGENTS", "Rule", "inverse_gaps", "inverse_or_zero"]
 
 Rule: TypeAlias = Callable[..., Any]
 Tangents: TypeAlias = Sequence[Any]
 
 
-def coincide(gaps: Array, scale: Array) -> Array:
-    """Tell which differences are none: at most 1e-8 of `scale`, or what rounding makes of none in the dtype.
-
-    Args:
-        gaps: Differences of eigenvalues or singular values. Shape `(..., n, n)`.
-        scale: Their size. Shape `(...)`.
-
-    Returns:
-        Booleans of the shape of `gaps`.
-    """
-    least = max(1e-8, 16 * float(np.finfo(scale.dtype).eps))
-    return np.abs(gaps) <= least * scale[..., np.newaxis, np.newaxis]
-
-
 def inverse_gaps(w: Array) -> Array:
     """Return `1 / (w_j - w_i)` at `(i, j)`, and 0 where the two coincide, so that vectors have no derivative.
 
-    The zeros are right for whatever does not depend on the choice of a basis.
+    They coincide when they differ by at most 1e-8 of the largest, or by what rounding may make of equal ones. The
+    zeros are right for whatever does not depend on the choice of a basis.
     """
+    least = max(1e-8, 16 * float(np.finfo(w.dtype).eps)) * np.max(np.abs(widened(w)), axis=-1, initial=0)
+    w = widened(w)
     gaps = w[..., np.newaxis, :] - w[..., :, np.newaxis]
-    none = coincide(gaps, np.max(np.abs(w), axis=-1, initial=0))
-    return np.where(none, 0, 1 / np.where(none, 1, gaps)).astype(w.dtype)
+    none = np.abs(gaps) <= least[..., np.newaxis, np.newaxis]
+    return np.where(none, 0, 1 / np.where(none, 1, gaps))
+
+
+def inverse_or_zero(s: Array, shape: tuple[int, int]) -> Array:
+    """Return the inverse of singular values of a matrix of `shape`, and 0 for those that are zero up to rounding."""
+    least = max(shape) * float(np.finfo(s.dtype).eps) * np.max(widened(s), axis=-1, keepdims=True, initial=0)
+    s = widened(s)
+    return np.where(s <= least, 0, 1 / np.where(s <= least, 1, s))
 
 
 def _sum(*terms: Array | None) -> Array:
@@ -136,9 +132,9 @@ def _from_lower(a: Array) -> Array:
 
 
 def _eigh(result: tuple[Array, Array], operands: Sequence[Array], tangents: Tangents) -> tuple[Array, Array]:
-    w, v = (widened(part) for part in result)
+    gaps = inverse_gaps(result[0])
+    v = widened(result[1])
     inner = adjoint(v) @ _from_lower(widened(tangents[0])) @ v
-    gaps = inverse_gaps(w)
     _require_derivative(inner, gaps, "eigenvalues")
     dtype = operands[0].dtype
     return narrowed(np.real(_diagonal(inner)), dtype), narrowed(v @ (gaps * inner), dtype)
@@ -160,33 +156,30 @@ def _svd(
     u, s, vh = (widened(part) for part in result)
     a_dot = widened(tangents[0])
     inner = adjoint(u) @ a_dot @ adjoint(vh)
-    columns, rows = s[..., np.newaxis, :], s[..., :, np.newaxis]
-    gaps = inverse_gaps(s)
-    _require_derivative(inner - adjoint(inner), gaps, "singular values")
-    # 1 / (s_j^2 - s_i^2)
-    total = columns + rows
-    gaps = np.where(gaps == 0, 0, gaps / np.where(total == 0, 1, total))
-    turn_u = gaps * (inner * columns + rows * adjoint(inner))
-    turn_v = gaps * (rows * inner + adjoint(inner) * columns)
-    least = np.max(s, axis=-1, keepdims=True, initial=0) * max(a_dot.shape[-2:]) * np.finfo(s.dtype).eps
-    inverse = np.where(s <= least, 0, 1 / np.where(s <= least, 1, s))
-    if inner.dtype.kind == "c":
-        turn_u = turn_u + np.eye(s.shape[-1]) * (1j * inner.imag * inverse[..., np.newaxis, :])
+    gaps, total = inverse_gaps(result[1]), s[..., np.newaxis, :] + s[..., :, np.newaxis]
+    together, apart = inner + adjoint(inner), inner - adjoint(inner)
+    _require_derivative(together, gaps, "singular values")
+    _require_rank(total, apart)
+    together, apart = together * gaps / 2, apart * np.where(total == 0, 0, 0.5 / np.where(total == 0, 1, total))
+    turn_u, turn_v = together + apart, together - apart
+    inverse = inverse_or_zero(result[1], a_dot.shape[-2:])
     u_dot, v_dot = u @ turn_u, adjoint(vh) @ turn_v
     if a_dot.shape[-2] > s.shape[-1]:
-        across = a_dot @ adjoint(vh) * inverse[..., np.newaxis, :]
-        _require_rank(s, least, across)
-        u_dot = u_dot + across - u @ (adjoint(u) @ across)
+        across = a_dot @ adjoint(vh) - u @ inner
+        _require_rank(inverse[..., np.newaxis, :], across)
+        u_dot = u_dot + across * inverse[..., np.newaxis, :]
     if a_dot.shape[-1] > s.shape[-1]:
-        across = adjoint(a_dot) @ u * inverse[..., np.newaxis, :]
-        _require_rank(s, least, across)
-        v_dot = v_dot + across - adjoint(vh) @ (vh @ across)
+        across = adjoint(a_dot) @ u - adjoint(vh) @ adjoint(inner)
+        _require_rank(inverse[..., np.newaxis, :], across)
+        v_dot = v_dot + across * inverse[..., np.newaxis, :]
     return narrowed(u_dot, dtype), narrowed(np.real(_diagonal(inner)), dtype), narrowed(adjoint(v_dot), dtype)
 
 
-def _require_rank(s: Array, least: Array, across: Array) -> None:
-    if np.any(s <= least) and across.size:
-        msg = "A singular value is zero, so its vectors have no derivative. Move the matrix off that point."
+def _require_rank(size: Array, across: Array) -> None:
+    """Refuse a direction that needs the inverse of a singular value that is zero."""
+    if np.any((size == 0) & (np.abs(across) > 1e-8 * np.max(np.abs(across), initial=0))):
+        msg = "A singular value is zero, and this direction turns its vectors, which have no derivative in it."
+        msg += " Move the matrix off that point."
         raise GateDataError(msg)
 
 

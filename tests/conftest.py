@@ -9,9 +9,23 @@ from pathlib import Path
 import pytest
 
 import graphsvc
-from graphsvc.testing import serving
+from graphsvc.testing import LAWS, serving
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many gates, laws, examples and checks there were."""
+    counted = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in getattr(report, "user_properties", [])
+        if name == "laws"
+    ]
+    if counted:
+        examples, checks = map(sum, zip(*counted, strict=True))
+        line = f"laws of gates: {len(counted)} gates, {len(LAWS)} laws, {examples} examples, {checks:,} checks"
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

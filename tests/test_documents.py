@@ -315,7 +315,7 @@ def test_nodes_may_stand_in_any_order():
 
 def test_a_gate_object_of_no_plugin_cannot_be_saved():
     """A class that no plugin provides would be another gate elsewhere, or none: refused, even if its name is taken."""
-    from graphsvc.gates.arithmetic import Exp
+    from graphsvc.gates.exponentials import Exp
 
     class Impostor(Exp):
         """Another exp."""

@@ -7,7 +7,7 @@ import click
 from graphsvc.cli.arguments import graph_argument, inputs_argument, read_graph, read_inputs
 from graphsvc.cli.printing import print_table
 from graphsvc.engine.explanation import Explanation
-from graphsvc.testing import check_gradients
+from graphsvc.testing.differences import check_gradients
 
 __all__ = ["check"]
 

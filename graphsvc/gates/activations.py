@@ -35,18 +35,6 @@ class Sigmoid(Elementwise):
         yield Example(cls(), np.array([0.5 + 1j, -1.5 - 0.25j]))
 
 
-class Tanh(Elementwise):
-    """Hyperbolic tangent, element by element: ``z = tanh(x)``."""
-
-    name: ClassVar[str] = "tanh"
-
-    def forward(self, x: Array) -> Array:
-        return np.tanh(x)
-
-    def backward(self, dz: Array, z: Array) -> Array:
-        return dz * (1 - z * z)
-
-
 class LogSigmoid(RealElementwise):
     """Logarithm of the logistic function, element by element: ``z = -log(1 + exp(-x))``.
 
@@ -246,4 +234,4 @@ class Logit(RealElementwise):
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Sigmoid, Tanh, LogSigmoid, Softplus, Softsign, Silu, Mish, Gelu, Tanhshrink, Logit]
+    return [Sigmoid, LogSigmoid, Softplus, Softsign, Silu, Mish, Gelu, Tanhshrink, Logit]

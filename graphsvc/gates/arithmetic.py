@@ -1,4 +1,4 @@
-"""Gates of arithmetic: sums, products, quotients, powers."""
+"""Gates of arithmetic: sums, products, quotients and what is left of them, signs and sizes."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -6,14 +6,24 @@ from typing import ClassVar
 import numpy as np
 
 from graphsvc.arrays import Array, conjugated
-from graphsvc.errors import GateDataError
 from graphsvc.gate import Elementwise, Example, Gate
+from graphsvc.gates._elementwise import RealElementwise, complex_operand, signed_operand
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
 
 
-class Add(Elementwise):
+class _Arithmetic(Elementwise):
+    """Base of the gates of two operands that take complex numbers as well."""
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield from super().examples()
+        yield Example(cls(), complex_operand(), np.array([[0.75], [-1.25]]))
+        yield Example(cls(), np.array(0.5), complex_operand()[::-1])
+
+
+class Add(_Arithmetic):
     """Sum, element by element: ``z = x + y``. A distributor of gradients."""
 
     name: ClassVar[str] = "add"
@@ -26,7 +36,7 @@ class Add(Elementwise):
         return dz, dz
 
 
-class Subtract(Elementwise):
+class Subtract(_Arithmetic):
     """Difference, element by element: ``z = x - y``."""
 
     name: ClassVar[str] = "subtract"
@@ -42,7 +52,7 @@ class Subtract(Elementwise):
         return -dz
 
 
-class Multiply(Elementwise):
+class Multiply(_Arithmetic):
     """Product, element by element: ``z = x * y``. A switcher of gradients."""
 
     name: ClassVar[str] = "multiply"
@@ -57,8 +67,8 @@ class Multiply(Elementwise):
         return dz * conjugated(x)
 
 
-class Divide(Elementwise):
-    """Quotient, element by element: ``z = x / y``."""
+class Divide(_Arithmetic):
+    """Quotient, element by element: ``z = x / y``. That of integers is a float."""
 
     name: ClassVar[str] = "divide"
 
@@ -70,6 +80,59 @@ class Divide(Elementwise):
 
     def backward_y(self, dz: Array, y: Array, z: Array) -> Array:
         return -dz * conjugated(z) / conjugated(y)
+
+
+class _Quotient(RealElementwise):
+    """Base of the gates that divide into whole numbers."""
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), np.array([[5.5, -5.5, 0.4], [7.3, -0.4, -6.1]]), np.array([[3.0], [-2.0]]))
+        yield Example(cls(), np.array(-5.0), np.array(3.0))
+
+
+class FloorDivide(_Quotient):
+    """Largest whole number not above the quotient, element by element: ``z = floor(x / y)``.
+
+    No gradient passes through it.
+    """
+
+    name: ClassVar[str] = "floor_divide"
+    disconnected: ClassVar[tuple[str, ...]] = ("x", "y")
+
+    def forward(self, x: Array, y: Array) -> Array:
+        return np.floor_divide(x, y)
+
+
+class Remainder(_Quotient):
+    """Remainder with the sign of the divisor, as Python's ``%``: ``z = x - floor(x / y) * y``, element by element."""
+
+    name: ClassVar[str] = "remainder"
+
+    def forward(self, x: Array, y: Array) -> Array:
+        return np.remainder(x, y)
+
+    def backward_x(self, dz: Array) -> Array:
+        return dz
+
+    def backward_y(self, dz: Array, x: Array, y: Array) -> Array:
+        return -dz * np.floor_divide(x, y)
+
+
+class Fmod(_Quotient):
+    """Remainder with the sign of the dividend, as C's: ``z = x - trunc(x / y) * y``, element by element."""
+
+    name: ClassVar[str] = "fmod"
+
+    def forward(self, x: Array, y: Array) -> Array:
+        return np.fmod(x, y)
+
+    def backward_x(self, dz: Array) -> Array:
+        return dz
+
+    def backward_y(self, dz: Array, x: Array, y: Array, z: Array) -> Array:
+        # The quotient itself may have been rounded up to the next whole number.
+        return -dz * np.rint((x - z) / y)
 
 
 class Negative(Elementwise):
@@ -84,68 +147,14 @@ class Negative(Elementwise):
     def backward(self, dz: Array) -> Array:
         return -dz
 
-
-class Reciprocal(Elementwise):
-    """Reciprocal, element by element: ``z = 1 / x``."""
-
-    name: ClassVar[str] = "reciprocal"
-
-    def forward(self, x: Array) -> Array:
-        return np.divide(1, x)
-
-    def backward(self, dz: Array, z: Array) -> Array:
-        z = conjugated(z)
-        return -dz * z * z
-
-
-class Square(Elementwise):
-    """Square, element by element: ``z = x**2``."""
-
-    name: ClassVar[str] = "square"
-
-    def forward(self, x: Array) -> Array:
-        return np.multiply(x, x)
-
-    def backward(self, dz: Array, x: Array) -> Array:
-        return dz * (2 * conjugated(x))
-
-
-class Sqrt(Elementwise):
-    """Square root, element by element: ``z = sqrt(x)``. Its derivative at 0 is infinite."""
-
-    name: ClassVar[str] = "sqrt"
-
-    def forward(self, x: Array) -> Array:
-        return np.sqrt(x)
-
-    def backward(self, dz: Array, z: Array) -> Array:
-        return dz / (2 * np.abs(z))
-
-
-class Power(Elementwise):
-    """Power, element by element: ``z = x**y``.
-
-    The derivative in ``x`` is 0 where ``y`` is 0, also at ``x = 0``. That in ``y`` is 0 at ``x = 0`` for ``y >= 0``,
-    and NaN for negative ``x``, where ``log(x)`` does not exist.
-    """
-
-    name: ClassVar[str] = "power"
-
-    def forward(self, x: Array, y: Array) -> Array:
-        if x.dtype.kind in "biu" and y.dtype.kind == "i" and np.any(y < 0):
-            msg = "Integers have no negative integer powers. Make the base or the exponent floating point."
-            raise GateDataError(msg)
-        return np.power(x, y)
-
-    def backward_x(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz * np.where(y == 0, 0, y * np.power(x, y - 1.0))
-
-    def backward_y(self, dz: Array, x: Array, y: Array, z: Array) -> Array:
-        return dz * z * np.log(np.where((x == 0) & (y >= 0), 1, x))
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield from super().examples()
+        yield Example(cls(), complex_operand())
 
 
 class Abs(Elementwise):
-    """Absolute value, element by element: ``z = |x|``. Its derivative at 0 is 0."""
+    """Absolute value, element by element: ``z = |x|``; that of a complex number is real. Its derivative at 0 is 0."""
 
     name: ClassVar[str] = "abs"
 
@@ -153,38 +162,33 @@ class Abs(Elementwise):
         return np.abs(x)
 
     def backward(self, dz: Array, x: Array) -> Array:
+        if x.dtype.kind == "c":
+            size = np.abs(x)
+            return dz * (x / np.where(size == 0, 1, size))
         return dz * np.sign(x)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
         yield Example(cls(), np.array([[1.5, -0.5, 2.0], [-1.0, 0.25, -3.0]]))
+        yield Example(cls(), complex_operand())
 
 
-class Exp(Elementwise):
-    """Exponential, element by element: ``z = exp(x)``."""
+class Sign(RealElementwise):
+    """Sign, element by element: ``z`` is -1, 0 or 1 as ``x`` is below, at or above 0. No gradient passes through it."""
 
-    name: ClassVar[str] = "exp"
-
-    def forward(self, x: Array) -> Array:
-        return np.exp(x)
-
-    def backward(self, dz: Array, z: Array) -> Array:
-        return dz * conjugated(z)
-
-
-class Log(Elementwise):
-    """Natural logarithm, element by element: ``z = log(x)``. Its derivative at 0 is infinite, below 0 it is NaN."""
-
-    name: ClassVar[str] = "log"
+    name: ClassVar[str] = "sign"
+    disconnected: ClassVar[tuple[str, ...]] = ("x",)
 
     def forward(self, x: Array) -> Array:
-        return np.log(x)
+        return np.sign(x)
 
-    def backward(self, dz: Array, x: Array) -> Array:
-        return np.where(x < 0, np.nan, dz / np.abs(x))
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), signed_operand())
+        yield Example(cls(), np.array(-2.0))
 
 
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Add, Subtract, Multiply, Divide, Negative, Reciprocal, Square, Sqrt, Power, Abs, Exp, Log]
+    return [Add, Subtract, Multiply, Divide, FloorDivide, Remainder, Fmod, Negative, Abs, Sign]

@@ -10,6 +10,7 @@ from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, reduce_sum, sum_
 from graphsvc.errors import ShapeError
 from graphsvc.gate import Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
+from graphsvc.solves import adjoint
 
 graphsvc_api_version = 1
 
@@ -37,13 +38,13 @@ class MatMul(Gate):
         dz = _with_vector_axes(dz, len(x_shape), y.ndim)
         columns = y[:, np.newaxis] if y.ndim == 1 else y
         matrix_shape = (1, *x_shape) if len(x_shape) == 1 else x_shape
-        return sum_to_shape(dz @ np.swapaxes(columns, -1, -2), matrix_shape).reshape(x_shape)
+        return sum_to_shape(dz @ adjoint(columns), matrix_shape).reshape(x_shape)
 
     def backward_y(self, dz: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
         dz = _with_vector_axes(dz, x.ndim, len(y_shape))
         rows = x[np.newaxis, :] if x.ndim == 1 else x
         matrix_shape = (*y_shape, 1) if len(y_shape) == 1 else y_shape
-        return sum_to_shape(np.swapaxes(rows, -1, -2) @ dz, matrix_shape).reshape(y_shape)
+        return sum_to_shape(adjoint(rows) @ dz, matrix_shape).reshape(y_shape)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -59,6 +60,7 @@ class MatMul(Gate):
             ((5, 1, 2, 3), (4, 3, 2)),
         ):
             yield Example(cls(), random.normal(size=x), random.normal(size=y))
+        yield Example(cls(), random.normal(size=(2, 3)) + 1j, random.normal(size=3) + 1j * random.normal(size=3))
 
 
 def _with_vector_axes(dz: Array, x_ndim: int, y_ndim: int) -> Array:
@@ -86,11 +88,11 @@ class Affine(Gate):
         return np.matmul(x, w) + b
 
     def backward_x(self, dz: Array, w: Array) -> Array:
-        return np.matmul(dz, w.T)
+        return np.matmul(dz, adjoint(w))
 
     def backward_w(self, dz: Array, x: Array) -> Array:
         rows = prod(x.shape[:-1])
-        return np.matmul(x.reshape(rows, x.shape[-1]).T, dz.reshape(rows, dz.shape[-1]))
+        return np.matmul(adjoint(x.reshape(rows, x.shape[-1])), dz.reshape(rows, dz.shape[-1]))
 
     def backward_b(self, dz: Array) -> Array:
         return reduce_sum(dz, tuple(range(dz.ndim - 1)))

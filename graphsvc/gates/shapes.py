@@ -1,16 +1,15 @@
-"""Gates that give elements another shape, or another dtype, and gates that tell a shape."""
+"""Gates that give elements another shape, and gates that tell a shape."""
 
 from collections.abc import Iterable
 from math import prod
 from typing import Annotated, ClassVar
-from typing import Literal as OneOf
 
 import numpy as np
 from pydantic import Field
 
-from graphsvc.arrays import DTYPES, MAX_DIMENSION, Array, ArraySpec, broadcast_shapes, normalized_axes, sum_to_shape
-from graphsvc.errors import AttributeValueError, GateDataError, ShapeError
-from graphsvc.gate import Elementwise, Example, Gate
+from graphsvc.arrays import MAX_DIMENSION, Array, ArraySpec, broadcast_shapes, normalized_axes, sum_to_shape
+from graphsvc.errors import AttributeValueError, ShapeError
+from graphsvc.gate import Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -113,56 +112,6 @@ class BroadcastTo(Gate):
         yield Example(cls(shape=(2, 2)), random.normal(size=()))
 
 
-class Cast(Elementwise):
-    """The same numbers in another dtype. What an integer dtype cannot hold is refused; fractions are cut."""
-
-    name: ClassVar[str] = "cast"
-    linear: ClassVar[bool] = True
-
-    dtype: Annotated[
-        OneOf[
-            "bool",
-            "int8",
-            "int16",
-            "int32",
-            "int64",
-            "uint8",
-            "uint16",
-            "uint32",
-            "uint64",
-            "float16",
-            "float32",
-            "float64",
-        ],
-        Field(description="The dtype of the result."),
-    ]
-
-    def forward(self, x: Array) -> Array:
-        target = DTYPES[self.dtype]
-        if x.dtype.kind == "c":
-            msg = f"A cast from {x.dtype} to {target} would drop the imaginary part."
-            raise GateDataError(msg)
-        if target.kind in "iu" and x.dtype.kind in "iuf" and not np.can_cast(x.dtype, target):
-            limits = np.iinfo(target)
-            whole = np.trunc(x.astype(np.float64)) if x.dtype.kind == "f" else x
-            # `max + 1` is a power of two, so exact as a float where `max` is not.
-            inside = (whole >= limits.min) & (whole < limits.max + 1 if x.dtype.kind == "f" else whole <= limits.max)
-            if not np.all(inside):
-                first = x.flat[int(np.argmin(inside))]
-                msg = f"The value {first} does not fit {target}. Clip it first, or choose a wider dtype."
-                raise GateDataError(msg)
-        return x.astype(target)
-
-    def backward(self, dz: Array) -> Array:
-        return dz
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        x = np.random.default_rng(1).normal(size=(2, 3))
-        yield Example(cls(dtype="float64"), x)
-        yield Example(cls(dtype="int64"), x)
-
-
 class Shape(Gate):
     """The lengths of the axes of the operand, as an int64 array of one axis."""
 
@@ -200,4 +149,4 @@ class Size(Gate):
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Reshape, Flatten, BroadcastTo, Cast, Shape, Size]
+    return [Reshape, Flatten, BroadcastTo, Shape, Size]

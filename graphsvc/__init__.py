@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graphsvc.errors import GateDataError, GraphsvcError
     from graphsvc.gate import Elementwise, Example, Gate
     from graphsvc.hookspecs import PluginContext, hookimpl
+    from graphsvc.subgraph import SubGraph
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOME = {
     "PluginContext": "hookspecs",
     "Profile": "engine.profile",
     "RemoteGraph": "client",
+    "SubGraph": "subgraph",
     "aio": "",
     "connect": "client",
     "hookimpl": "hookspecs",
@@ -65,6 +67,7 @@ __all__ = [
     "PluginContext",
     "Profile",
     "RemoteGraph",
+    "SubGraph",
     "__version__",
     "aio",
     "connect",

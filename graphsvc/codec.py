@@ -10,9 +10,9 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, fits_memory
-from graphsvc.document import ConstantEntry, GraphDocument, document_from_dict
+from graphsvc.document import ConstantEntry, GraphDocument, HeldGraphEntry, document_from_dict
 from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
-from graphsvc.plaindata import Attribute
+from graphsvc.plaindata import Attribute, GraphReference
 from graphsvc.v1 import graph_pb2, tensor_pb2
 
 __all__ = [
@@ -137,7 +137,14 @@ def graph_from_document(document: GraphDocument) -> graph_pb2.Graph:
     return graph_pb2.Graph(
         format_version=document.graphsvc,
         gates=[graph_pb2.GateVersion(gate=gate, version=version) for gate, version in document.gates.items()],
-        inputs=[
+        **_body_fields(document),
+        graphs=[graph_pb2.HeldGraph(name=graph.name, **_body_fields(graph)) for graph in document.graphs],
+    )
+
+
+def _body_fields(document: GraphDocument | HeldGraphEntry) -> dict[str, Any]:
+    return {
+        "inputs": [
             graph_pb2.Input(
                 name=entry.name,
                 dtype=_NUMBER_OF[entry.dtype] if entry.dtype else tensor_pb2.DTYPE_UNSPECIFIED,
@@ -148,8 +155,8 @@ def graph_from_document(document: GraphDocument) -> graph_pb2.Graph:
             )
             for entry in document.inputs
         ],
-        constants=[_constant_message(entry) for entry in document.constants],
-        nodes=[
+        "constants": [_constant_message(entry) for entry in document.constants],
+        "nodes": [
             graph_pb2.Node(
                 name=node.name,
                 gate=node.gate,
@@ -158,8 +165,8 @@ def graph_from_document(document: GraphDocument) -> graph_pb2.Graph:
             )
             for node in document.nodes
         ],
-        outputs=[graph_pb2.Output(name=output.name, source=output.source) for output in document.outputs],
-    )
+        "outputs": [graph_pb2.Output(name=output.name, source=output.source) for output in document.outputs],
+    }
 
 
 def _constant_message(entry: ConstantEntry) -> graph_pb2.Constant:
@@ -185,6 +192,8 @@ def _scalar_message(value: Attribute) -> graph_pb2.Scalar:
 
 
 def _attribute_message(name: str, value: Attribute) -> graph_pb2.Attribute:
+    if isinstance(value, GraphReference):
+        return graph_pb2.Attribute(name=name, graph=value.name)
     if not isinstance(value, tuple):
         return graph_pb2.Attribute(name=name, scalar=_scalar_message(value))
     return graph_pb2.Attribute(name=name, list=graph_pb2.List(items=[_item_message(item) for item in value]))
@@ -206,12 +215,22 @@ def document_from_graph(graph: graph_pb2.Graph) -> GraphDocument:
     data: dict[str, Any] = {
         "graphsvc": graph.format_version,
         "gates": _unique(((entry.gate, entry.version) for entry in graph.gates), "gates"),
-        "inputs": tuple(_input_data(entry, f"inputs[{i}]") for i, entry in enumerate(graph.inputs)),
-        "constants": tuple(_constant_data(entry, f"constants[{i}]") for i, entry in enumerate(graph.constants)),
-        "nodes": tuple([_node_data(node, i) for i, node in enumerate(graph.nodes)]),
+        **_body_data(graph),
+    }
+    if graph.graphs:
+        data["graphs"] = tuple(
+            {"name": held.name, **_body_data(held, f"graphs[{i}].")} for i, held in enumerate(graph.graphs)
+        )
+    return document_from_dict(data)
+
+
+def _body_data(graph: graph_pb2.Graph | graph_pb2.HeldGraph, path: str = "") -> dict[str, Any]:
+    return {
+        "inputs": tuple(_input_data(entry, f"{path}inputs[{i}]") for i, entry in enumerate(graph.inputs)),
+        "constants": tuple(_constant_data(entry, f"{path}constants[{i}]") for i, entry in enumerate(graph.constants)),
+        "nodes": tuple([_node_data(node, path, i) for i, node in enumerate(graph.nodes)]),
         "outputs": tuple({"name": output.name, "source": output.source} for output in graph.outputs),
     }
-    return document_from_dict(data)
 
 
 def _unique(pairs: Iterable[tuple[str, Any]], path: str) -> dict[str, Any]:
@@ -247,10 +266,10 @@ def _constant_data(entry: graph_pb2.Constant, path: str) -> dict[str, Any]:
             return _refuse_empty(path)
 
 
-def _node_data(node: graph_pb2.Node, number: int) -> dict[str, Any]:
+def _node_data(node: graph_pb2.Node, path: str, number: int) -> dict[str, Any]:
     data: dict[str, Any] = {"name": node.name, "gate": node.gate, "operands": tuple(node.operands)}
     if attributes := node.attributes:
-        data["attributes"] = _attributes_data(attributes, f"nodes[{number}].attributes")
+        data["attributes"] = _attributes_data(attributes, f"{path}nodes[{number}].attributes")
     return data
 
 
@@ -265,6 +284,8 @@ def _attribute_data(attribute: graph_pb2.Attribute, path: str) -> Attribute:
     match attribute.WhichOneof("value"):
         case "scalar":
             return _scalar_data(attribute.scalar, path)
+        case "graph":
+            return GraphReference(attribute.graph)
         case "list":
             items = itertools.islice(attribute.list.items, _MOST_ITEMS)
             return tuple(_item_data(item, path) for item in items)

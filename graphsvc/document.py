@@ -41,6 +41,7 @@ __all__ = [
     "FORMAT_VERSION",
     "ConstantEntry",
     "GraphDocument",
+    "HeldGraphEntry",
     "InputEntry",
     "NodeEntry",
     "OutputEntry",
@@ -54,6 +55,8 @@ __all__ = [
 
 FORMAT_VERSION: Final = 1
 """Version of the document format, written as `graphsvc` at its top."""
+
+_SECTIONS: Final = ("inputs", "constants", "nodes", "outputs")
 
 _NAME: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
 _REFERENCE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(:[A-Za-z][A-Za-z0-9_]{0,127})?$"
@@ -118,7 +121,20 @@ class OutputEntry(_Entry):
     source: Reference
 
 
-class GraphDocument(_Entry):
+class _Body(_Entry):
+    inputs: Annotated[tuple[InputEntry, ...], FailFast()] = ()
+    constants: Annotated[tuple[ConstantEntry, ...], FailFast()] = ()
+    nodes: Annotated[tuple[NodeEntry, ...], FailFast()] = ()
+    outputs: Annotated[tuple[OutputEntry, ...], FailFast()] = ()
+
+
+class HeldGraphEntry(_Body):
+    """A graph that gates of the document hold, by its name. Its own gates may hold others of the same list."""
+
+    name: Name
+
+
+class GraphDocument(_Body):
     """A whole graph as data.
 
     Attributes:
@@ -128,14 +144,12 @@ class GraphDocument(_Entry):
         constants: Values that are part of the graph.
         nodes: Gate nodes, in any order.
         outputs: In their order.
+        graphs: The graphs that gates hold, in one flat list, so that no document contains itself.
     """
 
     graphsvc: OneOf[1] = FORMAT_VERSION
     gates: dict[Name, Annotated[int, Field(ge=1, le=2**31 - 1)]] = {}
-    inputs: Annotated[tuple[InputEntry, ...], FailFast()] = ()
-    constants: Annotated[tuple[ConstantEntry, ...], FailFast()] = ()
-    nodes: Annotated[tuple[NodeEntry, ...], FailFast()] = ()
-    outputs: Annotated[tuple[OutputEntry, ...], FailFast()] = ()
+    graphs: Annotated[tuple[HeldGraphEntry, ...], FailFast()] = ()
 
 
 # Reading and writing ------------------------------------------------------------------------------------------------
@@ -200,7 +214,17 @@ def document_from_json(text: str | bytes) -> GraphDocument:
 
 def _lists_to_tuples(data: dict[str, Any]) -> None:
     """Make tuples where the model has them (strict models take no lists), and read back what JSON cannot hold."""
-    for key in ("inputs", "constants", "nodes", "outputs"):
+    graphs = data.get("graphs")
+    if isinstance(graphs, list):
+        data["graphs"] = tuple(graphs)
+        for graph in graphs:
+            if isinstance(graph, dict):
+                _body_to_tuples(graph)
+    _body_to_tuples(data)
+
+
+def _body_to_tuples(data: dict[str, Any]) -> None:
+    for key in _SECTIONS:
         entries = data.get(key)
         if not isinstance(entries, list):
             continue
@@ -255,6 +279,14 @@ def _document_error(error: ValidationError) -> DocumentError | InvalidNameError:
 def document_to_dict(document: GraphDocument) -> dict[str, Any]:
     """Return a document as JSON data; what is at its default is left out."""
     data: dict[str, Any] = {"graphsvc": document.graphsvc, "gates": dict(document.gates)}
+    data |= _body_to_dict(document)
+    if document.graphs:
+        data["graphs"] = [{"name": graph.name, **_body_to_dict(graph)} for graph in document.graphs]
+    return data
+
+
+def _body_to_dict(document: _Body) -> dict[str, Any]:
+    data: dict[str, Any] = {}
     data["inputs"] = [
         {k: list(v) if isinstance(v, tuple) else v for k, v in entry.model_dump(exclude_defaults=True).items()}
         for entry in document.inputs
@@ -282,10 +314,22 @@ def document_to_json(document: GraphDocument) -> str:
     """Write a document as JSON, one line an entry, so that a change to a graph is a small diff."""
     data = document_to_dict(document)
     lines = [f'  "graphsvc": {data["graphsvc"]}', f'  "gates": {json.dumps(data["gates"])}']
-    for key in ("inputs", "constants", "nodes", "outputs"):
-        entries = ",\n".join(f"    {json.dumps(entry, allow_nan=False)}" for entry in data[key])
-        lines.append(f'  "{key}": [\n{entries}\n  ]' if entries else f'  "{key}": []')
+    lines += _body_lines(data, "  ")
+    if document.graphs:
+        graphs = (
+            ",\n".join([f'      "name": {json.dumps(graph["name"])}', *_body_lines(graph, "      ")])
+            for graph in data["graphs"]
+        )
+        lines.append('  "graphs": [\n    {\n' + "\n    },\n    {\n".join(graphs) + "\n    }\n  ]")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _body_lines(data: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    for key in _SECTIONS:
+        entries = ",\n".join(f"{indent}  {json.dumps(entry, allow_nan=False)}" for entry in data[key])
+        lines.append(f'{indent}"{key}": [\n{entries}\n{indent}]' if entries else f'{indent}"{key}": []')
+    return lines
 
 
 def _canonical_constant(value: Literal | Array) -> object:
@@ -299,14 +343,21 @@ def _canonical_constant(value: Literal | Array) -> object:
     }
 
 
+def _canonical_constants(document: _Body) -> list[dict[str, Any]]:
+    return [{"name": c.name, "value": _canonical_constant(c.value)} for c in document.constants]
+
+
 def digest_of(document: GraphDocument) -> bytes:
     """Return the SHA-256 of the canonical form: 32 bytes that name a graph.
 
     The canonical form is the document as compact JSON, with its entries in their own order, attributes sorted by name,
     and the elements of array constants stood for by the SHA-256 of their little-endian bytes.
     """
-    light = document.model_copy(update={"constants": ()})
+    graphs = tuple(graph.model_copy(update={"constants": ()}) for graph in document.graphs)
+    light = document.model_copy(update={"constants": (), "graphs": graphs})
     data = document_to_dict(light)
     data["gates"] = dict(sorted(data["gates"].items()))
-    data["constants"] = [{"name": c.name, "value": _canonical_constant(c.value)} for c in document.constants]
+    data["constants"] = _canonical_constants(document)
+    for graph, held in zip(document.graphs, data.get("graphs", ()), strict=True):
+        held["constants"] = _canonical_constants(graph)
     return hashlib.sha256(json.dumps(data, separators=(",", ":"), allow_nan=False).encode()).digest()

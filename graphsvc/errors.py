@@ -142,6 +142,20 @@ class GraphsvcError(Exception):
         located.args = (located.message,)
         return located
 
+    def within(self, graph: str) -> Self:
+        """Return the same error as one of a graph that a gate holds; the gate's own place is still to be said.
+
+        The place within that graph moves to the facts `inner_node`, `inner_gate` and `inner_graph`; the innermost one
+        where graphs are held by graphs.
+        """
+        located = self.again()
+        located.message = f"In its graph {graph!r}: {self.message}"
+        inner = {f"inner_{key}": value for key, value in self.facts.items() if key in ("node", "gate")}
+        others = {key: value for key, value in self.facts.items() if key not in ("node", "gate")}
+        located.facts = {**inner, "inner_graph": graph, **others}
+        located.args = (located.message,)
+        return located
+
     def again(self) -> Self:
         """Return a copy without traceback, to be raised anew. An error that is kept and raised collects frames."""
         # Not made by the class, because a plugin's subclass may be made of anything.

@@ -39,6 +39,7 @@ from graphsvc.errors import (
     did_you_mean,
 )
 from graphsvc.signature import RESERVED, Signature, read_signature
+from graphsvc.subgraph import SubGraph
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -113,7 +114,7 @@ class Gate(BaseModel, metaclass=_GateType):
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):
-            cls.signature = read_signature(cls, tuple(cls.model_fields))
+            cls.signature = read_signature(cls, tuple(cls.model_fields), _graph_fields(cls))
 
     def __init__(self, /, **attributes: Any) -> None:
         if not hasattr(type(self), "name"):
@@ -146,6 +147,20 @@ class Gate(BaseModel, metaclass=_GateType):
         The operands lie where the gate is differentiable: off kinks and ties.
         """
         return ()
+
+
+def _graph_fields(cls: type[Gate]) -> tuple[str, ...]:
+    """Return the fields that hold a graph; such a field is annotated with `SubGraph` alone.
+
+    Raises:
+        GateDefinitionError: A graph stands within another type, where no document could name it.
+    """
+    graphs = tuple(name for name, field in cls.model_fields.items() if field.annotation is SubGraph)
+    for name, field in cls.model_fields.items():
+        if name not in graphs and "SubGraph" in str(field.annotation):
+            msg = f"Gate class {cls.__name__}: field {name!r} must be annotated with SubGraph alone."
+            raise GateDefinitionError(msg)
+    return graphs
 
 
 class Example:

@@ -4,6 +4,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from graphsvc.errors import quoted
 
 __all__ = [
     "Attribute",
+    "GraphReference",
     "array_from_entry",
     "array_to_data",
     "array_to_entry",
@@ -26,13 +28,22 @@ __all__ = [
     "number_to_data",
 ]
 
-Attribute: TypeAlias = bool | int | float | str | tuple["Attribute", ...] | None
-"""What an attribute may be: plain data, with tuples at most two deep."""
+
+@dataclass(frozen=True, slots=True)
+class GraphReference:
+    """The name of one of the document's graphs, as the value of an attribute that holds a graph."""
+
+    name: str
+
+
+Attribute: TypeAlias = bool | int | float | str | tuple["Attribute", ...] | GraphReference | None
+"""What an attribute may be: plain data, with tuples at most two deep, or the name of a graph."""
 
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NAN_BITS: Final = re.compile(r"NaN\(0x([0-9a-f]{1,16})\)")
 _LONGEST_LIST: Final = 1024
 _LONGEST_TEXT: Final = 4096
+_is_graph_name: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}").fullmatch
 
 
 def _fits_int64(value: int) -> bool:
@@ -194,6 +205,10 @@ def attribute_value(value: object, depth: int = 0) -> Attribute:
         return tuple(attribute_value(v, depth + 1) for v in value)
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, GraphReference) and depth == 0:
+        if not _is_graph_name(value.name):
+            complain(f"{quoted(value.name)} is no name of a graph")
+        return value
     # Exactly Python's own types: an enumeration is what it is a kind of.
     if isinstance(value, int):
         if not _fits_int64(int(value)):
@@ -219,11 +234,15 @@ def attribute_from_data(value: object, depth: int = 0) -> object:
         return tuple(attribute_from_data(v, depth + 1) for v in value)
     if isinstance(value, dict) and value.keys() == {"text"} and isinstance(value["text"], str):
         return value["text"]
+    if isinstance(value, dict) and value.keys() == {"graph"} and isinstance(value["graph"], str):
+        return GraphReference(value["graph"])
     return number_from_data(value)
 
 
 def attribute_to_data(value: Attribute) -> Any:
     """Return an attribute as JSON can hold it. A string that reads as a number, such as "NaN", is wrapped as text."""
+    if isinstance(value, GraphReference):
+        return {"graph": value.name}
     if isinstance(value, tuple):
         return [attribute_to_data(v) for v in value]
     if isinstance(value, str):

@@ -152,10 +152,14 @@ class Service:
                 raise RequestError(msg)
 
     def _graph_by_value(self, message: graph_pb2.Graph, stop: Callable[[], None]) -> tuple[bytes, ComputationalGraph]:
-        self._within("max_nodes", len(message.nodes), "gate nodes")
-        self._within("max_operands", sum(len(node.operands) for node in message.nodes), "operands")
-        self._within("max_tensors", len(message.inputs) + len(message.constants), "inputs and constants")
-        self._within("max_outputs", len(message.outputs), "outputs")
+        # A graph that gates hold takes as much as a gate node, even an empty one.
+        parts: list[graph_pb2.Graph | graph_pb2.HeldGraph] = [message, *message.graphs]
+        nodes = sum(len(part.nodes) for part in parts) + len(message.graphs)
+        self._within("max_nodes", nodes, "gate nodes")
+        self._within("max_operands", sum(len(node.operands) for part in parts for node in part.nodes), "operands")
+        tensors = sum(len(part.inputs) + len(part.constants) for part in parts)
+        self._within("max_tensors", tensors, "inputs and constants")
+        self._within("max_outputs", sum(len(part.outputs) for part in parts), "outputs")
         document = document_from_graph(message)
         stop()
         digest = digest_of(document)
@@ -165,7 +169,7 @@ class Service:
             stop()
             # Only a graph that can run is kept.
             graph.check()
-            self._graphs.put(digest, graph, message.ByteSize() + _BYTES_OF_A_NODE * len(message.nodes))
+            self._graphs.put(digest, graph, message.ByteSize() + _BYTES_OF_A_NODE * nodes)
         return digest, graph
 
     def _within(self, limit: str, count: int, what: str) -> None:

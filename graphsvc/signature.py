@@ -79,6 +79,7 @@ class Signature:
         integers: Indices of the operands that must be integers.
         disconnected: Indices of the operands through which no gradient passes.
         differentiable_outputs: Outputs whose arriving gradient some backward asks for.
+        graphs: Names of the attributes that hold a graph.
     """
 
     forward: Callable[..., Any]
@@ -92,6 +93,7 @@ class Signature:
     rules: Mapping[int, BackwardRule]
     infers: bool
     differentiable_outputs: frozenset[int]
+    graphs: tuple[str, ...] = ()
 
     def index(self, position: int) -> int:
         """Return which named operand the operand at `position` of a call belongs to."""
@@ -239,12 +241,13 @@ class _Reader:
         return True
 
 
-def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
+def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ...] = ()) -> Signature:
     """Read the signature of a gate class, and refuse a class that breaks the contract.
 
     Args:
         cls: A class with `name` and `forward`.
         attributes: Names of its fields.
+        graphs: Names of those that hold a graph.
 
     Raises:
         GateDefinitionError: With what is wrong and what is allowed.
@@ -285,6 +288,7 @@ def read_signature(cls: type, attributes: tuple[str, ...]) -> Signature:
         rule=rule,
         rules=rules,
         infers=reader.infers(operands),
+        graphs=graphs,
         differentiable_outputs=frozenset[int]().union(
             *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))
         ),

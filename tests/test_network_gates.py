@@ -11,7 +11,8 @@ from graphsvc.errors import AttributeValueError, DtypeError, GateDataError, Grap
 from graphsvc.gate import Gate
 from graphsvc.gates import _windows
 from graphsvc.gates.batches import BatchNorm, BatchNormInference
-from graphsvc.gates.convolution import Col2im, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Im2col
+from graphsvc.gates.columns import Col2im, Im2col
+from graphsvc.gates.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from graphsvc.gates.network import Dropout, Embedding
 from graphsvc.gates.normalisation import GroupNorm, InstanceNorm, L2Normalize, LayerNorm, MeanVarianceNorm, RmsNorm
 from graphsvc.gates.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool2d

@@ -14,6 +14,7 @@ from graphsvc.errors import (
     GateDataError,
     GateError,
     GateNotDifferentiableError,
+    GraphsvcError,
 )
 from graphsvc.gate import Elementwise
 from graphsvc.signature import Parameter, Source
@@ -63,16 +64,25 @@ def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *argumen
         return function(node.gate, *arguments, **keywords)
     except GateDataError as error:
         raise error.at(node.name, node.gate_name) from error
-    except GateContractError as error:
-        msg = f"{method} sets a value on `self`. Return what backward needs after the outputs, and name it in `saves`."
-        raise GateContractError(msg).at(node.name, node.gate_name) from error
+    except GraphsvcError as error:
+        if "inner_graph" in error.facts:
+            raise error.at(node.name, node.gate_name) from error
+        if isinstance(error, GateContractError):
+            msg = f"{method} sets a value on `self`. Return what backward needs after the outputs, and name it in"
+            msg += " `saves`."
+            raise GateContractError(msg).at(node.name, node.gate_name) from error
+        raise _failed(node, method, error) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        msg = f"{method} failed: {described(error)}"
-        if isinstance(error, ValueError) and "read-only" in msg:
-            msg += ". Arrays handed to a gate belong to others; write to a copy"
-        raise GateError(msg).at(node.name, node.gate_name) from error
+        raise _failed(node, method, error) from error
+
+
+def _failed(node: BoundNode, method: str, error: BaseException) -> GateError:
+    msg = f"{method} failed: {described(error)}"
+    if isinstance(error, ValueError) and "read-only" in msg:
+        msg += ". Arrays handed to a gate belong to others; write to a copy"
+    return GateError(msg).at(node.name, node.gate_name)
 
 
 # Forward ------------------------------------------------------------------------------------------------------------

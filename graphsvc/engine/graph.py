@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pydantic import ValidationError
@@ -17,11 +17,13 @@ from graphsvc.document import GraphDocument, InputEntry, check_name, digest_of, 
 from graphsvc.engine.evaluation import Evaluation, InputGradients
 from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
+from graphsvc.engine.library import Library
 from graphsvc.engine.node import Node
 from graphsvc.engine.question import judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry, default_registry
 from graphsvc.engine.running import RunnableGraph
 from graphsvc.engine.structure import GateNode, Structure, check_arity
+from graphsvc.engine.subgraphs import HeldGraph
 from graphsvc.engine.summary import GraphSummary, summarize
 from graphsvc.errors import (
     ArityError,
@@ -35,11 +37,12 @@ from graphsvc.errors import (
     ShapeError,
     UnknownGateError,
     UnknownReferenceError,
+    did_you_mean,
     quoted,
 )
 from graphsvc.expression import document_from_expression
 from graphsvc.gate import Gate, attributes_of
-from graphsvc.plaindata import Attribute, attribute_value
+from graphsvc.plaindata import Attribute, GraphReference, attribute_value
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -60,7 +63,7 @@ class ComputationalGraph:
         Args:
             registry: Where gates are looked up; None means all that is installed here.
         """
-        self._structure = Structure(registry or default_registry())
+        self._structure = Structure(registry or default_registry(), Library(HeldGraph))
         self._counts: dict[str, int] = {}
         self._literals: dict[tuple[type, str], str] = {}
         self._runnable: RunnableGraph | None = None
@@ -136,7 +139,8 @@ class ComputationalGraph:
             gate: A gate by its name, which need not be installed here, or a gate object.
             operands: Nodes, arrays and numbers, in the order of the gate's `forward`.
             name: Name of the node; None makes one up.
-            keywords: Attributes, and operands by their names.
+            keywords: Attributes, and operands by their names. An attribute that holds a graph is given a
+                ComputationalGraph, which is copied.
 
         Returns:
             The gate's first output. `node.output("name")` gives another.
@@ -163,15 +167,37 @@ class ComputationalGraph:
             check_arity(node_name, gate_name, cls, len(values))
         try:
             made, plain = _made(given, cls, attributes)
+            references = tuple([self._refer(value) for value in values])
+            if any(isinstance(value, HeldGraph) for value in plain.values()):
+                made, plain = self._with_graphs(made, plain, by_name=by_name)
         except GraphError as error:
             raise error.at(node_name, gate_name) from None
         except PydanticCustomError as error:
             raise AttributeValueError(error.message()).at(node_name, gate_name) from None
-        references = tuple([self._refer(value) for value in values])
         if by_name and cls:
             self._structure.versions.setdefault(gate_name, cls.version)
-        self._structure.add_node(GateNode(node_name, gate_name, references, plain, made, by_name))
+        self._structure.add_node(
+            GateNode(node_name, gate_name, references, cast(dict[str, Attribute], plain), made, by_name)
+        )
         return self._changed(node_name)
+
+    def _with_graphs(
+        self, made: Gate | None, plain: Mapping[str, object], *, by_name: bool
+    ) -> tuple[Gate | None, dict[str, object]]:
+        """Take the graphs that a gate is to hold into this one; return the gate that holds them, and their names."""
+        library = self._structure.library
+        names = {
+            key: library.take_in(key, value.structure, value.digest)
+            for key, value in plain.items()
+            if isinstance(value, HeldGraph)
+        }
+        if made is not None and by_name:
+            made = type(made)(**{**plain, **{key: library.subgraph(name) for key, name in names.items()}})
+        return made, {**plain, **{key: GraphReference(name) for key, name in names.items()}}
+
+    def __graphsvc_subgraph__(self, name: str) -> HeldGraph:
+        """Return a copy of this graph as gates hold it."""
+        return HeldGraph(name, Library(HeldGraph).copy_of(self._structure))
 
     def output(self, name: str, node: object) -> Node:
         """Declare an output: its name, and the node whose value it is.
@@ -312,7 +338,8 @@ class ComputationalGraph:
             msg = f"{type(document).__name__} is no document. Make one with graphsvc.document.document_from_dict."
             raise NotAGraphError(msg)
         graph = cls(registry)
-        graph._structure = Structure.from_document(document, graph._structure.registry)
+        structure = graph._structure
+        graph._structure = Structure.from_document(document, structure.registry, structure.library)
         return graph
 
     def document(self) -> GraphDocument:
@@ -441,13 +468,17 @@ class ComputationalGraph:
 
 def _made(
     given: Gate | None, cls: type[Gate] | None, attributes: Mapping[str, object]
-) -> tuple[Gate | None, dict[str, Attribute]]:
-    """Return the gate, if it is given or installed here, and its attributes as plain data."""
+) -> tuple[Gate | None, Mapping[str, object]]:
+    """Return the gate, if it is given or installed here, and its attributes: plain data, and graphs that it holds."""
     if given is None and cls and not attributes:
         return _bare(cls)
     made = given if given is not None else cls(**attributes) if cls else None
     said = attributes if made is None else attributes_of(made)
-    return made, {key: attribute_value(value) for key, value in said.items()}
+    plain: dict[str, object] = {}
+    for key, value in said.items():
+        graph = value.__graphsvc_subgraph__(key) if isinstance(value, ComputationalGraph) else value
+        plain[key] = graph if isinstance(graph, HeldGraph) else attribute_value(value)
+    return made, plain
 
 
 @functools.lru_cache(maxsize=4096)
@@ -522,7 +553,7 @@ def _declared_spec(entry: InputEntry) -> ArraySpec | None:
     return ArraySpec(tuple(size for size in entry.shape if size is not None), DTYPES[entry.dtype or "float64"])
 
 
-def parse(text: str) -> ComputationalGraph:
+def parse(text: str, inputs: Iterable[str] | None = None) -> ComputationalGraph:
     """Make a graph of an expression, such as `f = (x + y) * z`.
 
     Operators and precedence are Python's: `+ - * / ** @ -x`, the comparisons, parentheses, numbers, `x[0]`, `x[1:3]`.
@@ -531,12 +562,31 @@ def parse(text: str) -> ComputationalGraph:
     assigned are inputs; names that are assigned and not used are outputs; one expression without a name is the output
     `f`.
 
+    Args:
+        text: The expression.
+        inputs: Names of the inputs in their order, unused ones too; None means the order in which they first stand in
+            the expression. It matters for a graph that a gate holds.
+
     Raises:
         ExpressionError: It does not parse; the message shows where.
+        UnknownReferenceError: A name in it is not among `inputs`.
     """
-    graph = ComputationalGraph.from_document(document_from_expression(text))
+    document = document_from_expression(text)
+    if inputs is not None:
+        document = _with_inputs(document, inputs)
+    graph = ComputationalGraph.from_document(document)
     graph._structure.note_versions()
     return graph
+
+
+def _with_inputs(document: GraphDocument, names: Iterable[str]) -> GraphDocument:
+    listed = [check_name(name) for name in names]
+    for entry in document.inputs:
+        if entry.name not in listed:
+            msg = f"The expression uses {entry.name!r}, which is none of its inputs: {', '.join(listed) or 'none'}."
+            msg += f"{did_you_mean(entry.name, listed)} List it, or assign it first."
+            raise UnknownReferenceError(msg, name=entry.name)
+    return document.model_copy(update={"inputs": tuple(InputEntry(name=name) for name in listed)})
 
 
 def load(path: str | Path) -> ComputationalGraph:

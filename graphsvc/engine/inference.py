@@ -12,6 +12,7 @@ from graphsvc.errors import (
     DtypeError,
     GateContractError,
     GateError,
+    GraphsvcError,
     InputError,
     NonFiniteError,
     ShapeError,
@@ -145,6 +146,8 @@ def infer_node(node: BoundNode, operands: Sequence[Spec]) -> Sequence[ArraySpec 
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if isinstance(error, GraphsvcError) and "inner_graph" in error.facts:
+            raise error.at(node.name, node.gate_name) from None
         msg = f"infer failed: {described(error)}"
         raise GateError(msg).at(node.name, node.gate_name) from error
     return unknown if inferred is None else _checked_specs(node, inferred)

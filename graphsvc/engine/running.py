@@ -9,6 +9,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned, read_only, spec_of
 from graphsvc.engine import backprop
 from graphsvc.engine.answers import Answer, Questions
+from graphsvc.engine.between import asked_between, asking
 from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
 from graphsvc.engine.evaluation import Evaluation, InputGradients, Results
@@ -77,6 +78,7 @@ class RunnableGraph:
         self._plans = Cache[Plan](plans)
         self._answers = Cache[Answer](plans)
         self._questions = Questions(self._inputs, plans)
+        self._holds_graphs = any(node.gate.signature.graphs for node in self.nodes)
 
     def value_and_grad(
         self,
@@ -87,6 +89,9 @@ class RunnableGraph:
         between: Callable[[], None] | None,
     ) -> Results:
         """See `ComputationalGraph.value_and_grad`."""
+        if self._holds_graphs and between is not asked_between():
+            with asking(between):
+                return self.value_and_grad(inputs, wrt, output_gradients, outputs, between)
         known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
         planned = True
         if known and known[2]:
@@ -120,6 +125,9 @@ class RunnableGraph:
         profile: bool,
     ) -> Results:
         """Run as `value_and_grad` does, but always gate by gate through the two loops, and look on."""
+        if self._holds_graphs and between is not asked_between():
+            with asking(between):
+                return self.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         question = self._judged(inputs, wrt, output_gradients, outputs)
         calls: tuple[ForwardCall, BackwardCall] = call_forward, call_backward
         if profile:
@@ -145,7 +153,7 @@ class RunnableGraph:
         """See `ComputationalGraph.explain`."""
         arrays = judge_inputs(self._inputs, inputs)
         names = judge_outputs(self._sources, outputs)
-        known = self._output_specs({name: spec_of(array) for name, array in arrays.items()}, names)
+        known = self.output_specs({name: spec_of(array) for name, array in arrays.items()}, names)
         # Gradients of 1 arrive where that is a question; elsewhere any.
         given = None
         if known is not None and (len(names) > 1 or known[names[0]].size != 1):
@@ -206,7 +214,7 @@ class RunnableGraph:
         differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
         specs = {name: spec_of(array) for name, array in arrays.items()}
         plan = self._plan(specs, names, wrt_names, differentiated)
-        known = self._output_specs(specs, names)
+        known = self.output_specs(specs, names)
         # Judged before the run where shapes are known by then.
         arriving = None if known is None else judge_output_gradients(known, differentiated, output_gradients)
         if plan.blocked:
@@ -224,7 +232,7 @@ class RunnableGraph:
             lambda: infer_specs(self.nodes, {**self.constant_specs(), **inputs}),
         )
 
-    def _output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
+    def output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
         """Return what the outputs will be; None if that is not known before the run."""
         specs = self.inferred(inputs)
         known = {name: specs[self._sources[name]] for name in names}

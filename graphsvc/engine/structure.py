@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from graphsvc.arrays import Array, Literal
-from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry, reference
+from graphsvc.document import (
+    ConstantEntry,
+    GraphDocument,
+    HeldGraphEntry,
+    InputEntry,
+    NodeEntry,
+    OutputEntry,
+    reference,
+)
 from graphsvc.engine.inference import BoundNode, described
+from graphsvc.engine.library import Library
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import (
     ArityError,
@@ -19,6 +28,7 @@ from graphsvc.errors import (
     DuplicateNameError,
     GateError,
     GraphError,
+    GraphsvcError,
     PluginError,
     UnknownGateError,
     UnknownReferenceError,
@@ -27,6 +37,7 @@ from graphsvc.errors import (
 )
 from graphsvc.garbage import collection_put_off
 from graphsvc.gate import Gate, attributes_of
+from graphsvc.plaindata import GraphReference
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -56,8 +67,10 @@ class GateNode:
 class Structure:
     """What a graph consists of. Names are unique over inputs, constants and nodes; outputs have names of their own."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, library: Library | None = None) -> None:
         self.registry = registry
+        # The graphs that gates hold; those graphs have the same.
+        self.library = Library() if library is None else library
         self.inputs: dict[str, InputEntry] = {}
         self.constants: dict[str, Literal | Array] = {}
         self.nodes: dict[str, GateNode] = {}
@@ -149,39 +162,65 @@ class Structure:
             msg = f"{_at(path)}There is no value {quoted(name)} in the graph.{did_you_mean(name, known)}"
             raise UnknownReferenceError(msg, name=name[:128], path=path)
 
-    def _check_references(self, nodes: Sequence[NodeEntry]) -> None:
+    def _check_references(self, nodes: Sequence[NodeEntry], path: str) -> None:
         if len(self._users) == len(self.inputs) + len(self.constants) + len(self.nodes):
             # Whatever is referred to is there.
             return
         for i, node in enumerate(nodes):
             for j, operand in enumerate(node.operands):
-                self.check_reference(operand, f"nodes[{i}].operands[{j}]")
+                self.check_reference(operand, f"{path}nodes[{i}].operands[{j}]")
 
     # Documents
 
     @classmethod
     @collection_put_off()
-    def from_document(cls, document: GraphDocument, registry: Registry) -> "Structure":
+    def from_document(cls, document: GraphDocument, registry: Registry, library: Library | None = None) -> "Structure":
         """Make the structure that a document describes.
+
+        Args:
+            document: The document.
+            registry: Where gates are looked up.
+            library: An empty one; the graphs that gates hold are put into it. Without one they cannot be run.
 
         Raises:
             DuplicateNameError: One name stands for two things.
-            UnknownReferenceError: An operand or an output refers to nothing.
-            CycleError: A value depends on itself.
+            UnknownReferenceError: An operand or an output refers to nothing, or a gate holds a graph that is not there.
+            CycleError: A value depends on itself, or a graph holds itself.
+            DocumentError: Graphs hold each other too deep.
         """
-        structure = cls(registry)
-        structure.versions = dict(document.gates)
-        for i, entry in enumerate(document.inputs):
-            structure.add_input(entry, f"inputs[{i}].name")
-        for i, constant in enumerate(document.constants):
-            structure.add_constant(constant.name, constant.value, f"constants[{i}].name")
-        for i, node in enumerate(document.nodes):
+        library = Library() if library is None else library
+        for i, graph in enumerate(document.graphs):
+            path = f"graphs[{i}]."
+            try:
+                library.add(graph.name, cls._from_body(graph, document.gates, registry, library, path), f"{path}name")
+            except CycleError as error:
+                raise error.within(graph.name) from None
+        structure = cls._from_body(document, document.gates, registry, library)
+        library.check(structure)
+        return structure
+
+    @classmethod
+    def _from_body(
+        cls,
+        body: GraphDocument | HeldGraphEntry,
+        versions: Mapping[str, int],
+        registry: Registry,
+        library: Library,
+        path: str = "",
+    ) -> "Structure":
+        structure = cls(registry, library)
+        structure.versions = dict(versions)
+        for i, entry in enumerate(body.inputs):
+            structure.add_input(entry, f"{path}inputs[{i}].name")
+        for i, constant in enumerate(body.constants):
+            structure.add_constant(constant.name, constant.value, f"{path}constants[{i}].name")
+        for i, node in enumerate(body.nodes):
             if node.name in structure:
-                structure.check_free(node.name, f"nodes[{i}].name")
+                structure.check_free(node.name, f"{path}nodes[{i}].name")
             structure.add_node(GateNode(node.name, node.gate, node.operands, node.attributes))
-        structure._check_references(document.nodes)
-        for i, output in enumerate(document.outputs):
-            structure.add_output(output.name, output.source, f"outputs[{i}].source")
+        structure._check_references(body.nodes, path)
+        for i, output in enumerate(body.outputs):
+            structure.add_output(output.name, output.source, f"{path}outputs[{i}].source")
         structure.order()
         return structure
 
@@ -191,23 +230,66 @@ class Structure:
         Raises:
             UnregisteredGateError: A gate object stands in the graph that no plugin provides.
         """
+        versions: dict[str, int] = {}
+        body = self._body(versions)
+        graphs = tuple(
+            HeldGraphEntry(name=name, **structure._body(versions)) for name, structure in self.library.graphs.items()
+        )
+        return GraphDocument(gates=dict(sorted(versions.items())), **body, graphs=graphs)
+
+    def _body(self, versions: dict[str, int]) -> dict[str, Any]:
+        """Return all of the document but the graphs that gates hold, and note the versions of its gates."""
         nodes = []
-        versions = dict(self.versions)
         for node in self.nodes.values():
             name, attributes = node.gate_name, node.attributes
+            version = self.versions.get(name)
             if node.gate is not None and not node.by_name:
                 name = self.registry.name_of(type(node.gate))
-                attributes = attributes_of(node.gate)
-                versions.setdefault(name, type(node.gate).version)
+                # In the object stand the graphs themselves, and here their names.
+                attributes = {key: node.attributes.get(key, value) for key, value in attributes_of(node.gate).items()}
+                version = self.versions.get(name, type(node.gate).version)
+            if version is not None:
+                versions.setdefault(name, version)
             nodes.append(NodeEntry(name=node.name, gate=name, operands=node.operands, attributes=dict(attributes)))
-        used = {node.gate for node in nodes}
-        return GraphDocument(
-            gates={name: version for name, version in sorted(versions.items()) if name in used},
-            inputs=tuple(self.inputs.values()),
-            constants=tuple(ConstantEntry(name=name, value=value) for name, value in self.constants.items()),
-            nodes=tuple(nodes),
-            outputs=tuple(OutputEntry(name=name, source=source) for name, source in self.outputs.items()),
-        )
+        return {
+            "inputs": tuple(self.inputs.values()),
+            "constants": tuple(ConstantEntry(name=name, value=value) for name, value in self.constants.items()),
+            "nodes": tuple(nodes),
+            "outputs": tuple(OutputEntry(name=name, source=source) for name, source in self.outputs.items()),
+        }
+
+    # Graphs that gates hold
+
+    def held(self) -> Iterator[tuple[GateNode, str, str]]:
+        """Yield each gate node that holds a graph, with the attribute and the name of the graph."""
+        for node in self.nodes.values():
+            for attribute, value in node.attributes.items():
+                if isinstance(value, GraphReference):
+                    yield node, attribute, value.name
+
+    def copied(self, library: Library, names: Mapping[str, str]) -> "Structure":
+        """Return a copy that holds graphs of another library.
+
+        Args:
+            library: The other library.
+            names: The name there of each graph that is held.
+        """
+        copy = Structure(self.registry, library)
+        copy.versions = dict(self.versions)
+        for entry in self.inputs.values():
+            copy.add_input(entry)
+        for name, value in self.constants.items():
+            copy.add_constant(name, value)
+        for node in self.nodes.values():
+            attributes = {
+                key: GraphReference(names[value.name]) if isinstance(value, GraphReference) else value
+                for key, value in node.attributes.items()
+            }
+            # A gate that was made by name is made anew, with the graphs that go by the new names.
+            gate = None if node.by_name and attributes != node.attributes else node.gate
+            copy.add_node(GateNode(node.name, node.gate_name, node.operands, attributes, gate, node.by_name))
+        copy.outputs = dict(self.outputs)
+        return copy
 
     # Running
 
@@ -279,6 +361,7 @@ class Structure:
             if said not in made or "nan" in said:
                 made[said] = self._make_gate(node)
             node.gate = made[said]
+        self._check_held(order)
         # `node:first` means the first output as well as `node` does, but one value has one reference.
         canonical = {source: self._canonical(source) for _, source in self._named_outputs()}
         bound = tuple([_bound(node, canonical) for node in order])
@@ -304,10 +387,24 @@ class Structure:
         if problems:
             raise UnknownGateError(" ".join(problems.values()), gates=",".join(problems))
 
+    def _check_held(self, order: list[GateNode]) -> None:
+        """Bind the graphs that gates hold, so that what is wrong in them is known before anything runs."""
+        for node in order:
+            gate = cast(Gate, node.gate)
+            for attribute in gate.signature.graphs:
+                try:
+                    getattr(gate, attribute).check()
+                except GraphsvcError as error:
+                    raise error.at(node.name, node.gate_name) from None
+
     def _make_gate(self, node: GateNode) -> Gate:
         cls = self.registry.gate_class(node.gate_name)
+        attributes = {
+            key: self.library.subgraph(value.name) if isinstance(value, GraphReference) else value
+            for key, value in node.attributes.items()
+        }
         try:
-            return cls(**node.attributes)
+            return cls(**attributes)
         except GraphError as error:
             raise error.at(node.name, node.gate_name) from None
         except Exception as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphsvc.arrays import Array, conjugated
 from graphsvc.gate import Elementwise, Example, Gate
+from graphsvc.gates._activations import logistic
 from graphsvc.gates._elementwise import RealElementwise, complex_operand, signed_operand
 from graphsvc.hookspecs import PluginContext, hookimpl
 
@@ -130,10 +131,10 @@ class Logaddexp(RealElementwise):
         return np.logaddexp(x, y)
 
     def backward_x(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz / (1 + np.exp(y - x))
+        return dz * logistic(x - y)
 
     def backward_y(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz / (1 + np.exp(x - y))
+        return dz * logistic(y - x)
 
 
 class Logaddexp2(RealElementwise):
@@ -145,10 +146,10 @@ class Logaddexp2(RealElementwise):
         return np.logaddexp2(x, y)
 
     def backward_x(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz / (1 + np.exp2(y - x))
+        return dz * logistic(_LN2 * (x - y))
 
     def backward_y(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz / (1 + np.exp2(x - y))
+        return dz * logistic(_LN2 * (y - x))
 
 
 class _TimesLog(Elementwise):

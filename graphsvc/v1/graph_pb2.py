@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from graphsvc.v1 import tensor_pb2 as graphsvc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17graphsvc/v1/graph.proto\x12\x0bgraphsvc.v1\x1a\x18graphsvc/v1/tensor.proto\"\xde\x01\n\x05Graph\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\'\n\x05gates\x18\x02 \x03(\x0b\x32\x18.graphsvc.v1.GateVersion\x12\"\n\x06inputs\x18\x03 \x03(\x0b\x32\x12.graphsvc.v1.Input\x12(\n\tconstants\x18\x04 \x03(\x0b\x32\x15.graphsvc.v1.Constant\x12 \n\x05nodes\x18\x05 \x03(\x0b\x32\x11.graphsvc.v1.Node\x12$\n\x07outputs\x18\x06 \x03(\x0b\x32\x13.graphsvc.v1.Output\",\n\x0bGateVersion\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"v\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.graphsvc.v1.Dtype\x12)\n\x05shape\x18\x03 \x01(\x0b\x32\x1a.graphsvc.v1.DeclaredShape\x12\x11\n\tparameter\x18\x04 \x01(\x08\"#\n\rDeclaredShape\x12\x12\n\ndimensions\x18\x01 \x03(\x03\"m\n\x08\x43onstant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x06tensor\x18\x02 \x01(\x0b\x32\x13.graphsvc.v1.TensorH\x00\x12\x11\n\x07integer\x18\x03 \x01(\x12H\x00\x12\x10\n\x06number\x18\x04 \x01(\x01H\x00\x42\x07\n\x05value\"`\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x10\n\x08operands\x18\x03 \x03(\t\x12*\n\nattributes\x18\x04 \x03(\x0b\x32\x16.graphsvc.v1.Attribute\"l\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x06scalar\x18\x02 \x01(\x0b\x32\x13.graphsvc.v1.ScalarH\x00\x12!\n\x04list\x18\x03 \x01(\x0b\x32\x11.graphsvc.v1.ListH\x00\x42\x07\n\x05value\"h\n\x06Scalar\x12\x0e\n\x04none\x18\x01 \x01(\x08H\x00\x12\x11\n\x07\x62oolean\x18\x02 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x03 \x01(\x12H\x00\x12\x10\n\x06number\x18\x04 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x05 \x01(\tH\x00\x42\x06\n\x04kind\"(\n\x04List\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.graphsvc.v1.Item\"_\n\x04Item\x12%\n\x06scalar\x18\x01 \x01(\x0b\x32\x13.graphsvc.v1.ScalarH\x00\x12\'\n\x04list\x18\x02 \x01(\x0b\x32\x17.graphsvc.v1.ScalarListH\x00\x42\x07\n\x05value\"0\n\nScalarList\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.graphsvc.v1.Scalar\"&\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17graphsvc/v1/graph.proto\x12\x0bgraphsvc.v1\x1a\x18graphsvc/v1/tensor.proto\"\x86\x02\n\x05Graph\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\'\n\x05gates\x18\x02 \x03(\x0b\x32\x18.graphsvc.v1.GateVersion\x12\"\n\x06inputs\x18\x03 \x03(\x0b\x32\x12.graphsvc.v1.Input\x12(\n\tconstants\x18\x04 \x03(\x0b\x32\x15.graphsvc.v1.Constant\x12 \n\x05nodes\x18\x05 \x03(\x0b\x32\x11.graphsvc.v1.Node\x12$\n\x07outputs\x18\x06 \x03(\x0b\x32\x13.graphsvc.v1.Output\x12&\n\x06graphs\x18\x07 \x03(\x0b\x32\x16.graphsvc.v1.HeldGraph\"\xaf\x01\n\tHeldGraph\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06inputs\x18\x02 \x03(\x0b\x32\x12.graphsvc.v1.Input\x12(\n\tconstants\x18\x03 \x03(\x0b\x32\x15.graphsvc.v1.Constant\x12 \n\x05nodes\x18\x04 \x03(\x0b\x32\x11.graphsvc.v1.Node\x12$\n\x07outputs\x18\x05 \x03(\x0b\x32\x13.graphsvc.v1.Output\",\n\x0bGateVersion\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"v\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.graphsvc.v1.Dtype\x12)\n\x05shape\x18\x03 \x01(\x0b\x32\x1a.graphsvc.v1.DeclaredShape\x12\x11\n\tparameter\x18\x04 \x01(\x08\"#\n\rDeclaredShape\x12\x12\n\ndimensions\x18\x01 \x03(\x03\"m\n\x08\x43onstant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x06tensor\x18\x02 \x01(\x0b\x32\x13.graphsvc.v1.TensorH\x00\x12\x11\n\x07integer\x18\x03 \x01(\x12H\x00\x12\x10\n\x06number\x18\x04 \x01(\x01H\x00\x42\x07\n\x05value\"`\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x10\n\x08operands\x18\x03 \x03(\t\x12*\n\nattributes\x18\x04 \x03(\x0b\x32\x16.graphsvc.v1.Attribute\"}\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x06scalar\x18\x02 \x01(\x0b\x32\x13.graphsvc.v1.ScalarH\x00\x12!\n\x04list\x18\x03 \x01(\x0b\x32\x11.graphsvc.v1.ListH\x00\x12\x0f\n\x05graph\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"h\n\x06Scalar\x12\x0e\n\x04none\x18\x01 \x01(\x08H\x00\x12\x11\n\x07\x62oolean\x18\x02 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x03 \x01(\x12H\x00\x12\x10\n\x06number\x18\x04 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x05 \x01(\tH\x00\x42\x06\n\x04kind\"(\n\x04List\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.graphsvc.v1.Item\"_\n\x04Item\x12%\n\x06scalar\x18\x01 \x01(\x0b\x32\x13.graphsvc.v1.ScalarH\x00\x12\'\n\x04list\x18\x02 \x01(\x0b\x32\x17.graphsvc.v1.ScalarListH\x00\x42\x07\n\x05value\"0\n\nScalarList\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.graphsvc.v1.Scalar\"&\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'graphsvc.v1.graph_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GRAPH']._serialized_start=67
-  _globals['_GRAPH']._serialized_end=289
-  _globals['_GATEVERSION']._serialized_start=291
-  _globals['_GATEVERSION']._serialized_end=335
-  _globals['_INPUT']._serialized_start=337
-  _globals['_INPUT']._serialized_end=455
-  _globals['_DECLAREDSHAPE']._serialized_start=457
-  _globals['_DECLAREDSHAPE']._serialized_end=492
-  _globals['_CONSTANT']._serialized_start=494
-  _globals['_CONSTANT']._serialized_end=603
-  _globals['_NODE']._serialized_start=605
-  _globals['_NODE']._serialized_end=701
-  _globals['_ATTRIBUTE']._serialized_start=703
-  _globals['_ATTRIBUTE']._serialized_end=811
-  _globals['_SCALAR']._serialized_start=813
-  _globals['_SCALAR']._serialized_end=917
-  _globals['_LIST']._serialized_start=919
-  _globals['_LIST']._serialized_end=959
-  _globals['_ITEM']._serialized_start=961
-  _globals['_ITEM']._serialized_end=1056
-  _globals['_SCALARLIST']._serialized_start=1058
-  _globals['_SCALARLIST']._serialized_end=1106
-  _globals['_OUTPUT']._serialized_start=1108
-  _globals['_OUTPUT']._serialized_end=1146
+  _globals['_GRAPH']._serialized_end=329
+  _globals['_HELDGRAPH']._serialized_start=332
+  _globals['_HELDGRAPH']._serialized_end=507
+  _globals['_GATEVERSION']._serialized_start=509
+  _globals['_GATEVERSION']._serialized_end=553
+  _globals['_INPUT']._serialized_start=555
+  _globals['_INPUT']._serialized_end=673
+  _globals['_DECLAREDSHAPE']._serialized_start=675
+  _globals['_DECLAREDSHAPE']._serialized_end=710
+  _globals['_CONSTANT']._serialized_start=712
+  _globals['_CONSTANT']._serialized_end=821
+  _globals['_NODE']._serialized_start=823
+  _globals['_NODE']._serialized_end=919
+  _globals['_ATTRIBUTE']._serialized_start=921
+  _globals['_ATTRIBUTE']._serialized_end=1046
+  _globals['_SCALAR']._serialized_start=1048
+  _globals['_SCALAR']._serialized_end=1152
+  _globals['_LIST']._serialized_start=1154
+  _globals['_LIST']._serialized_end=1194
+  _globals['_ITEM']._serialized_start=1196
+  _globals['_ITEM']._serialized_end=1291
+  _globals['_SCALARLIST']._serialized_start=1293
+  _globals['_SCALARLIST']._serialized_end=1341
+  _globals['_OUTPUT']._serialized_start=1343
+  _globals['_OUTPUT']._serialized_end=1381
 # @@protoc_insertion_point(module_scope)

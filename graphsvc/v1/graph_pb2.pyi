@@ -8,20 +8,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Graph(_message.Message):
-    __slots__ = ("format_version", "gates", "inputs", "constants", "nodes", "outputs")
+    __slots__ = ("format_version", "gates", "inputs", "constants", "nodes", "outputs", "graphs")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     GATES_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     CONSTANTS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    GRAPHS_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     gates: _containers.RepeatedCompositeFieldContainer[GateVersion]
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
     constants: _containers.RepeatedCompositeFieldContainer[Constant]
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
     outputs: _containers.RepeatedCompositeFieldContainer[Output]
-    def __init__(self, format_version: _Optional[int] = ..., gates: _Optional[_Iterable[_Union[GateVersion, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., constants: _Optional[_Iterable[_Union[Constant, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
+    graphs: _containers.RepeatedCompositeFieldContainer[HeldGraph]
+    def __init__(self, format_version: _Optional[int] = ..., gates: _Optional[_Iterable[_Union[GateVersion, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., constants: _Optional[_Iterable[_Union[Constant, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., graphs: _Optional[_Iterable[_Union[HeldGraph, _Mapping]]] = ...) -> None: ...
+
+class HeldGraph(_message.Message):
+    __slots__ = ("name", "inputs", "constants", "nodes", "outputs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    constants: _containers.RepeatedCompositeFieldContainer[Constant]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    outputs: _containers.RepeatedCompositeFieldContainer[Output]
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., constants: _Optional[_Iterable[_Union[Constant, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
 
 class GateVersion(_message.Message):
     __slots__ = ("gate", "version")
@@ -74,14 +90,16 @@ class Node(_message.Message):
     def __init__(self, name: _Optional[str] = ..., gate: _Optional[str] = ..., operands: _Optional[_Iterable[str]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ...) -> None: ...
 
 class Attribute(_message.Message):
-    __slots__ = ("name", "scalar", "list")
+    __slots__ = ("name", "scalar", "list", "graph")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SCALAR_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
     name: str
     scalar: Scalar
     list: List
-    def __init__(self, name: _Optional[str] = ..., scalar: _Optional[_Union[Scalar, _Mapping]] = ..., list: _Optional[_Union[List, _Mapping]] = ...) -> None: ...
+    graph: str
+    def __init__(self, name: _Optional[str] = ..., scalar: _Optional[_Union[Scalar, _Mapping]] = ..., list: _Optional[_Union[List, _Mapping]] = ..., graph: _Optional[str] = ...) -> None: ...
 
 class Scalar(_message.Message):
     __slots__ = ("none", "boolean", "integer", "number", "text")

@@ -15,6 +15,13 @@ _KEPT: Final = 1 << 13
 """Recordings that a graph keeps: a matrix product has some for each shape."""
 
 
+def _unrecordable(cls: type[Gate]) -> str:
+    """Return why no method of a gate can be recorded; empty where it may be tried."""
+    if not cls.deterministic:
+        return "it is not deterministic"
+    return "it holds a graph" if cls.signature.graphs else ""
+
+
 class Recordings:
     """The recordings of the gates of one graph, each made when it is first needed. Safe for many threads."""
 
@@ -41,7 +48,8 @@ class Recordings:
             return self._distrusted[id(gate)]
         found = self._made.find((id(gate), key, given))
         if found is None:
-            found = record(call, given) if type(gate).deterministic else "it is not deterministic"
+            reason = _unrecordable(type(gate))
+            found = reason or record(call, given)
             if not isinstance(found, str) and not holds(found, call, given):
                 found = "it gives something else than its recording"
             self._made.set((id(gate), key, given), found)

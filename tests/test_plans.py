@@ -84,6 +84,8 @@ def _inferred(gate: Gate, specs: list[ArraySpec]) -> tuple[ArraySpec, ...] | Non
         found = gate.infer(*specs)  # type: ignore[attr-defined]
     except (errors.GraphsvcError, TypeError):
         return None
+    if found is None:
+        return None
     return found if isinstance(found, tuple) else (found,)
 
 

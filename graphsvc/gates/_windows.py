@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 from typing import Literal as OneOf
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "WindowAxis",
     "accumulated",
     "at",
+    "kept",
     "overlaid",
     "per_axis",
     "spread_sum",
@@ -321,3 +322,20 @@ def spread(pieces: Iterable[Array], z: Array, position: int, axis: WindowAxis) -
         if i in hits
     )
     return accumulated(found, shape, z.dtype)
+
+
+_BITS: Final = {np.dtype(f"f{size}"): np.dtype(f"i{size}") for size in (2, 4, 8)}
+
+
+def kept(mask: Array, x: Array) -> Array:
+    """Return `x` where `mask` holds, and 0 elsewhere: `np.where(mask, x, 0)`, to the bit.
+
+    Args:
+        mask: Booleans. Shape `(...)`.
+        x: Shape `(...)`.
+    """
+    bits = _BITS.get(x.dtype) if type(x) is np.ndarray else None
+    if bits is None:
+        return np.where(mask, x, 0)
+    # Masks that no processor can foresee make `np.where` several times slower than this.
+    return (x.view(bits) & -mask.astype(bits)).view(x.dtype)

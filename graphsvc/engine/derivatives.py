@@ -438,7 +438,7 @@ def _taken(arrays: dict[str, Array], name: str) -> Array:
         return array
     # Another shape of an array that is nobody's: one reference more, that of the view.
     whole = type(base) is np.ndarray and base.flags.owndata and base.size == array.size and sys.getrefcount(base) == 3
-    if not whole or not base.flags.writeable:
+    if base is None or not whole or not base.flags.writeable:
         return owned(array)
     array.flags.writeable = True
     return array

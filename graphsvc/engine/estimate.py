@@ -31,7 +31,7 @@ _RUN_BYTES: Final = 1 << 17
 """What a run takes beside its arrays and gates."""
 
 _FLOPS_OF_AN_ELEMENT: Final = 8
-_TEMPORARIES: Final = 4
+_TEMPORARIES: Final = 6
 """How many temporaries of the size of operands and outputs a gate is taken to need that does not say."""
 
 

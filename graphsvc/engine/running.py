@@ -1,7 +1,7 @@
 """Running a graph: questions judged, programs made and kept, or the two loops called, and results handed over."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -292,14 +292,19 @@ class RunnableGraph:
 
     def _answer(self, question: _Question) -> Answer | None:
         """Return what answers a question fast; None if its gates must run one by one."""
-        plan, ones = question.plan, question.output_gradients is None
-        if question.arriving is None or any(None in step.specs for step in plan.steps):
+        if not _is_known(question):
             return None
-        specs = tuple(question.specs.values())
-        return self._answers.get(
-            (specs, tuple(plan.outputs), question.wrt, question.differentiated, ones, self._recordings.distrusted),
-            lambda: self._made_answer(question, ones=ones),
-        )
+        ones = question.output_gradients is None
+        return self._answers.get(self._answer_key(question), lambda: self._made_answer(question, ones=ones))
+
+    def _answer_key(self, question: _Question) -> tuple[Hashable, ...]:
+        ones = question.output_gradients is None
+        asked = tuple(question.specs.values()), tuple(question.plan.outputs), question.wrt, question.differentiated
+        return (*asked, ones, self._recordings.distrusted)
+
+    def _is_planned(self, question: _Question) -> bool:
+        """Tell whether the program for a question is at hand, or there will be none."""
+        return not _is_known(question) or self._answers.find(self._answer_key(question)) is not None
 
     def _estimate(self, question: _Question) -> Estimate:
         """Return what the two loops take for a question."""
@@ -364,6 +369,11 @@ class RunnableGraph:
         return {name: owned(result) for name, result in results.items()}, gradients
 
 
+def _is_known(question: _Question) -> bool:
+    """Tell whether all that a program is made of is known before the run."""
+    return question.arriving is not None and not any(None in step.specs for step in question.plan.steps)
+
+
 class Prepared:
     """A question to a graph, judged and planned; nothing has run, and nothing but the plan is allocated.
 
@@ -378,12 +388,18 @@ class Prepared:
 
     @functools.cached_property
     def peak_bytes(self) -> int:
-        """Bytes that a run takes at most at one time beside its inputs; a program is made to tell.
+        """Bytes that a run takes at most at one time beside its inputs.
 
-        A value that a recording did not expect makes the gates run one by one, for which `run` asks again.
+        A program is made to tell, for which gates are called on symbols, and may take up to `estimate.peak_bytes`
+        meanwhile. A value that a recording did not expect makes the gates run one by one, for which `run` asks again.
         """
         planned = self._graph._program_bytes(self._question)
         return self.estimate.peak_bytes if planned is None else min(planned, self.estimate.peak_bytes)
+
+    @property
+    def planned(self) -> bool:
+        """Whether the program is at hand, so that `peak_bytes` takes nothing."""
+        return self._graph._is_planned(self._question)
 
     def run(self, between: Callable[[], None] | None = None, reserve: Callable[[int], None] | None = None) -> Results:
         """Answer the question.

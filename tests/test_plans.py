@@ -21,8 +21,9 @@ EXAMPLES = every_example()
 
 def _is_sumless(gate: Gate) -> bool:
     """Tell whether a gate adds up no elements, forward or backward, as long as no operand is broadcast."""
-    moves = type(gate).__module__ in ("graphsvc.gates.shapes", "graphsvc.gates.indexing")
-    return isinstance(gate, Elementwise) or (moves and gate.name != "broadcast_to")
+    family = type(gate).__module__.removeprefix("graphsvc.gates.")
+    moves = family in ("shapes", "axes", "joining", "rearranging", "indexing")
+    return isinstance(gate, Elementwise) or (moves and gate.name not in ("broadcast_to", "tile", "repeat"))
 
 
 SUMLESS = [case for case in EXAMPLES if _is_sumless(case.example.gate)]
@@ -82,6 +83,8 @@ def _inferred(gate: Gate, specs: list[ArraySpec]) -> tuple[ArraySpec, ...] | Non
     try:
         found = gate.infer(*specs)  # type: ignore[attr-defined]
     except (errors.GraphsvcError, TypeError):
+        return None
+    if found is None:
         return None
     return found if isinstance(found, tuple) else (found,)
 

@@ -63,9 +63,12 @@ def attributes(case: GateCase) -> int:
     try:
         document = case.graph.document()
     except UnregisteredGateError:
-        said = {key: attribute_to_data(attribute_value(value)) for key, value in attributes_of(case.gate).items()}
+        given = attributes_of(case.gate)
+        # A graph that a gate holds travels in the document, which names no gate that is not installed.
+        graphs = {key: given.pop(key) for key in cls.signature.graphs if key in given}
+        said = {key: attribute_to_data(attribute_value(value)) for key, value in given.items()}
         read = {key: attribute_from_data(value) for key, value in json.loads(json.dumps(said)).items()}
-        again = cls(**read)
+        again = cls(**read, **graphs)
         require(again == case.gate, f"Its attributes {said} come back as {attributes_of(again)}.")
         outputs = GateCase(again, case.operands).outputs
     else:

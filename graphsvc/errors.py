@@ -30,7 +30,8 @@ The tree::
     │   ├── UnknownGradientError        a gradient for something that is no input
     │   ├── OutputGradientError         an output gradient is missing or does not fit
     │   ├── NotDifferentiableError      an integer or boolean has no gradient
-    │   │   └── GateNotDifferentiableError
+    │   │   ├── GateNotDifferentiableError
+    │   │   └── TangentLostError        a gate loses tangents, so there is no second derivative
     │   └── MissingEvaluationError      backward before forward
     ├── GateError                       a gate failed: its author's fault
     │   ├── GateContractError           it returned what the contract forbids
@@ -87,6 +88,7 @@ __all__ = [
     "ServiceError",
     "ShapeError",
     "StoppedError",
+    "TangentLostError",
     "TensorError",
     "UnknownGateError",
     "UnknownGradientError",
@@ -338,6 +340,12 @@ class GateNotDifferentiableError(NotDifferentiableError):
     """The gradient would have to pass through a gate that has no backward for that operand."""
 
     reason = "GATE_NOT_DIFFERENTIABLE"
+
+
+class TangentLostError(NotDifferentiableError):
+    """A gate's code loses the tangent of a value, so that the derivative asked for would be wrong; it is refused."""
+
+    reason = "TANGENT_LOST"
 
 
 class MissingEvaluationError(RequestError):

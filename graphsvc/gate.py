@@ -72,6 +72,11 @@ class Gate(BaseModel, metaclass=_GateType):
     one for each operand, may stand instead; only the wanted ones are called. `infer(self, x, y)` is given an
     `ArraySpec` for each operand and returns that of the output, so that shapes are checked before anything runs.
 
+    Nothing more is needed for derivatives beyond the first, as long as `forward` and `backward` are plain NumPy: they
+    run on arrays that carry tangents. A gate that leaves NumPy has no `jvp` or `hvp`, unless it is `linear` or has a
+    method `jvp(self, x_dot, y_dot, x, y)`, which returns the tangent of the output; `x_dot` is the tangent of operand
+    `x`, zeros where it has none, or None where the parameter has that default.
+
     A subclass with a `name` is a gate; one without is a base for others. A class that breaks the contract raises
     `GateDefinitionError` when it is made.
 
@@ -110,7 +115,7 @@ class Gate(BaseModel, metaclass=_GateType):
             if field in RESERVED:
                 msg = f"Gate class {cls.__name__}: {field!r} is a field. Annotate it as a ClassVar."
                 raise GateDefinitionError(msg)
-            if field.startswith("backward") or field in ("forward", "infer", "examples"):
+            if field.startswith("backward") or field in ("forward", "jvp", "infer", "examples"):
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):

@@ -38,11 +38,12 @@ _VALUE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class Source(Enum):
-    """Where the argument for a parameter of a backward comes from."""
+    """Where the argument for a parameter of a backward or a jvp comes from."""
 
     OUTPUT_GRADIENT = auto()
     OPERAND = auto()
     OPERAND_SHAPE = auto()
+    OPERAND_TANGENT = auto()
     OUTPUT = auto()
     SAVED = auto()
 
@@ -75,6 +76,7 @@ class Signature:
         operands: Names of the operands; the last stands for any number of them where `variadic`.
         rule: The joint `backward`, which returns a gradient for each operand.
         rules: The `backward_<operand>` methods, by index of the operand.
+        jvp: The `jvp`, which returns the tangents of the outputs; None if the gate has none of its own.
         infers: Whether there is an `infer`.
         integers: Indices of the operands that must be integers.
         disconnected: Indices of the operands through which no gradient passes.
@@ -91,6 +93,7 @@ class Signature:
     disconnected: frozenset[int]
     rule: BackwardRule | None
     rules: Mapping[int, BackwardRule]
+    jvp: BackwardRule | None
     infers: bool
     differentiable_outputs: frozenset[int]
     graphs: tuple[str, ...] = ()
@@ -189,6 +192,7 @@ class _Reader:
             self.refuse(f"`expected_failures` must map names of laws to reasons, got {declared!r}.")
 
     def backward_rule(self, method: str, sources: Mapping[str, tuple[Source, int]]) -> BackwardRule:
+        moving = Source.OPERAND_TANGENT if method == "jvp" else Source.OUTPUT_GRADIENT
         parameters = []
         for parameter in self.parameters(method):
             if parameter.name not in sources or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
@@ -197,17 +201,19 @@ class _Reader:
                 )
             source, index = sources[parameter.name]
             optional = parameter.default is not parameter.empty
-            if optional and (source is not Source.OUTPUT_GRADIENT or parameter.default is not None):
+            if optional and (source is not moving or parameter.default is not None):
+                what = "tangent of an operand" if method == "jvp" else "gradient of an output"
                 self.refuse(
-                    f"parameter {str(parameter)!r} of `{method}` has a default. Only the gradient of an output may, "
-                    f"and only None, which it is given where no gradient arrives."
+                    f"parameter {str(parameter)!r} of `{method}` has a default. Only the {what} may, and only None, "
+                    f"which it is given where none arrives."
                 )
             parameters.append(Parameter(parameter.name, source, index, optional))
-        if not any(p.source is Source.OUTPUT_GRADIENT for p in parameters):
-            gradients = [name for name, (source, _) in sources.items() if source is Source.OUTPUT_GRADIENT]
+        if not any(p.source is moving for p in parameters):
+            names = [name for name, (source, _) in sources.items() if source is moving]
+            what = "tangents" if method == "jvp" else "gradient"
             self.refuse(
-                f"`{method}` ignores the gradient that arrives. Name at least one of {', '.join(gradients)} among its "
-                f"parameters, and multiply by it."
+                f"`{method}` ignores the {what} that {'arrive' if method == 'jvp' else 'arrives'}. Name at least one "
+                f"of {', '.join(names)} among its parameters, and multiply by it."
             )
         needs = {source: frozenset(p.index for p in parameters if p.source is source) for source in Source}
         return BackwardRule(getattr(self.cls, method), tuple(parameters), needs)
@@ -230,6 +236,13 @@ class _Reader:
         if joint and single:
             self.refuse("it has `backward` and a `backward_<operand>` as well. Keep one of the two forms.")
         return joint, single
+
+    def jvp(self, operands: tuple[str, ...], outputs: tuple[str, ...], saves: tuple[str, ...]) -> BackwardRule | None:
+        if not hasattr(self.cls, "jvp"):
+            return None
+        known = {n: s for n, s in _sources(operands, outputs, saves) if s[0] is not Source.OUTPUT_GRADIENT}
+        tangents = {f"{name}_dot": (Source.OPERAND_TANGENT, i) for i, name in enumerate(operands)}
+        return self.backward_rule("jvp", tangents | known)
 
     def infers(self, operands: tuple[str, ...]) -> bool:
         if not hasattr(self.cls, "infer"):
@@ -287,6 +300,7 @@ def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ..
         disconnected=frozenset(map(operands.index, disconnected)),
         rule=rule,
         rules=rules,
+        jvp=reader.jvp(operands, outputs, saves),
         infers=reader.infers(operands),
         graphs=graphs,
         differentiable_outputs=frozenset[int]().union(

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import shlex
 import signal
@@ -13,6 +14,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import ROOT
 
 import graphsvc
 from graphsvc.cli.main import COMMANDS, main
@@ -24,6 +26,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     """Run a command and return what it printed."""
     return subprocess.run(
         [*COMMAND, *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=100,
@@ -249,9 +252,9 @@ def test_every_help_text_has_an_example(command: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("example", [e for e in examples() if " serve" not in e])
-def test_an_example_of_a_help_text_runs(example: str):
-    """Each example does what it says."""
-    done = run(*shlex.split(example)[1:])
+def test_an_example_of_a_help_text_runs(example: str, tmp_path: Path):
+    """Each example does what it says, in an empty folder."""
+    done = run(*shlex.split(example)[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -284,7 +287,7 @@ print("imported:", sorted(heavy & set(sys.modules)))
 def test_every_command_is_in_the_help():
     """The table of lazy commands and the modules agree."""
     folder = Path(importlib.import_module("graphsvc.cli").__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "arguments", "printing"}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "arguments", "printing", "scaffold"}
     assert modules == set(COMMANDS)
     assert main.name == "main"
 

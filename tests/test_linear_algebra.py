@@ -109,6 +109,11 @@ def test_data_that_has_no_answer_is_refused_with_its_node(expression, inputs, pr
         ("logdet(a)", {"a": np.ones((2, 2), complex)}, "Take 'slogdet'"),
         ("qr(a)", {"a": np.ones((2, 3))}, "at least as many rows"),
         ("lstsq(a, b)", {"a": np.ones((2, 3)), "b": np.ones(3)}, r"\(2,\)"),
+        ("expm(a)", {"a": np.ones((2, 3))}, "square matrices"),
+        ("matrix_norm(a, ord=2)", {"a": np.ones((2, 0))}, "no largest singular value"),
+        ("matrix_norm(a)", {"a": np.ones(3)}, "must be matrices"),
+        ("circulant(a)", {"a": np.ones((2, 2))}, "must be a vector"),
+        ("toeplitz(a, b)", {"a": np.ones(2), "b": np.ones(0)}, "Operand 'r' must be a vector with elements"),
     ],
 )
 def test_operands_that_do_not_fit_are_refused_before_the_run(expression, inputs, problem):
@@ -138,10 +143,18 @@ def test_values_agree_with_numpy_and_scipy():
         "triangular_solve(s, b, lower=true, trans='T')": scipy.linalg.solve_triangular(s, b, lower=True, trans="T"),
         "cho_solve(s, b)": scipy.linalg.cho_solve((s, True), b),
         "lu(s)": scipy.linalg.lu(s)[0],
+        "expm(a)": scipy.linalg.expm(a),
+        "matrix_power(a, n=-3)": np.linalg.matrix_power(a, -3),
+        "matrix_power(a, n=0)": np.linalg.matrix_power(a, 0),
+        "matrix_norm(a)": np.linalg.matrix_norm(a),
+        "matrix_norm(a, ord='nuc', keepdims=true)": np.linalg.matrix_norm(a, ord="nuc", keepdims=True),
+        "matrix_norm(tall, ord=2)": np.linalg.matrix_norm(tall, ord=2),
+        "circulant(c)": scipy.linalg.circulant(np.arange(5.0)),
+        "toeplitz(c, d)": scipy.linalg.toeplitz(np.arange(5.0), np.arange(3.0)),
     }.items():
         expression = expression.replace("true", "True")
         graph = graphsvc.parse(f"f = {expression}")
-        inputs = {"a": a, "b": b, "s": s, "tall": tall, "c": np.arange(5.0)}
+        inputs = {"a": a, "b": b, "s": s, "tall": tall, "c": np.arange(5.0), "d": np.arange(3.0)}
         outputs, _ = graph.value_and_grad({name: inputs[name] for name in graph.inputs}, wrt=[])
         np.testing.assert_allclose(outputs["f"], expected, rtol=1e-9, atol=1e-12, err_msg=expression)
 
@@ -177,3 +190,19 @@ def test_matrix_products_of_complex_numbers_conjugate():
     _, gradients = graph.value_and_grad({"x": x, "y": y}, output_gradients={"f": np.eye(2, dtype=complex)})
     np.testing.assert_allclose(gradients["x"], y.conj().T)
     np.testing.assert_allclose(gradients["y"], x.conj().T)
+
+
+def test_the_exponential_of_what_is_not_finite_is_not_a_number():
+    """Of that matrix alone; the others of the stack are as ever."""
+    a = np.stack([np.eye(2), np.full((2, 2), np.inf)])
+    outputs, _ = evaluated("expm(a)", wrt=[], a=a)
+    np.testing.assert_allclose(outputs["f"][0], np.e * np.eye(2))
+    assert np.all(np.isnan(outputs["f"][1]))
+
+
+def test_the_gradient_of_an_exponential_does_not_depend_on_the_size_of_what_arrives():
+    """1e30 times as much arriving gives 1e30 times as much, without the loss that squaring so often brings."""
+    a, seed = RANDOM.normal(size=(3, 3)), RANDOM.normal(size=(3, 3))
+    graph = graphsvc.parse("f = expm(a)")
+    one, two = (graph.value_and_grad({"a": a}, output_gradients={"f": s * seed})[1]["a"] for s in (1.0, 1e30))
+    np.testing.assert_allclose(two, 1e30 * one, rtol=1e-12)

@@ -11,8 +11,9 @@ from graphsvc.errors import AttributeValueError, DtypeError, GateDataError, Grap
 from graphsvc.gate import Gate
 from graphsvc.gates import _windows
 from graphsvc.gates.batches import BatchNorm, BatchNormInference
-from graphsvc.gates.convolution import Col2im, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Im2col
-from graphsvc.gates.network import Dropout, Embedding
+from graphsvc.gates.columns import Col2im, Im2col
+from graphsvc.gates.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
+from graphsvc.gates.network import Dropout, Embedding, _sum_of_rows
 from graphsvc.gates.normalisation import GroupNorm, InstanceNorm, L2Normalize, LayerNorm, MeanVarianceNorm, RmsNorm
 from graphsvc.gates.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool2d
 
@@ -267,6 +268,16 @@ def test_windows_as_expressions_are_those_of_arrays(stride, dilation, padding):
     assert np.vdot(shown, parts) == pytest.approx(np.vdot(x, _windows.overlaid(parts, axes)), rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64"])
+def test_what_is_kept_is_kept_to_the_bit(dtype):
+    """Infinities, NaN and the signs of zeros stay where the mask holds, and give 0 where it does not."""
+    x = np.array([1.5, -0.0, np.inf, -np.inf, np.nan, -2.0]).astype(dtype)
+    for mask in (np.arange(6) % 2 == 0, np.arange(6) % 2 == 1):
+        assert _windows.kept(mask, x).tobytes() == np.where(mask, x, 0).tobytes()
+    strided = np.repeat(x, 2)[::2]
+    assert _windows.kept(mask, strided).tobytes() == np.where(mask, x, 0).tobytes()
+
+
 # Pooling ------------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +412,8 @@ def test_a_row_that_is_named_often_gets_every_gradient():
     expected = np.zeros((60, 3, 2))
     np.add.at(expected, ids, dz)
     np.testing.assert_allclose(dw, expected, rtol=1e-12, atol=1e-12)
+    strange = _sum_of_rows(dz.reshape(140, 3, 2).view(Stranger), ids.reshape(140), 60)
+    np.testing.assert_allclose(np.asarray(strange), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_ids_that_name_no_row_are_refused():

@@ -224,3 +224,108 @@ def test_a_conflict_is_not_imported():
     report = PluginReport("a", "b", "1", "c").refused(PluginState.CONFLICT, "two packages claim it")
     with pytest.raises(errors.PluginError, match="two packages"):
         import_plugin(report)
+
+
+# A package of one's own ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A package that `graphsvc plugin new tides` wrote, installed as an author does, and the Python that has it."""
+    folder = tmp_path_factory.mktemp("author")
+    done = subprocess.run(
+        [sys.executable, "-m", "graphsvc", "plugin", "new", "tides"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_PROXY": "", "HTTPS_PROXY": "http://localhost:1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    package = folder / "graphsvc-tides"
+    assert f"cd {package.name} && pip install -e ." in done.stdout
+    # An environment that sees what this one has, so that nothing is fetched.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    (site,) = (folder / "venv" / "lib").glob("python3*/site-packages")
+    (site / "outer.pth").write_text("\n".join([str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))]))
+    install = ["install", "--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-index", "-e", "."]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], cwd=package, check=True)
+    return package, python
+
+
+def test_a_new_package_passes_its_test_and_the_kit_at_once(fresh: tuple[Path, Path]):
+    """`graphsvc plugin new`, `pip install -e .`, `pytest`, `graphsvc plugin check`, with no network and no edit."""
+    package, python = fresh
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=package, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+    command = [python, "-m", "graphsvc", "plugin", "check", "tides"]
+    done = subprocess.run(command, cwd=package, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"tides\.soft_clip +2 +\d+ +\d+ +ok", done.stdout)
+    assert re.search(r"^1 of 1 gates obey every law: 2 examples, \d+ checks\.$", done.stdout, re.MULTILINE)
+    lint = [sys.executable, "-m", "ruff", "check", "--isolated", "."]
+    assert subprocess.run(lint, cwd=package, check=False, capture_output=True).returncode in (0, 1)
+
+
+def test_the_gate_of_a_new_package_runs_on_a_server(fresh: tuple[Path, Path]):
+    """As its README says: a server has it from its start on, and a client needs no installation."""
+    package, python = fresh
+    readme = (package / "README.md").read_text()
+    (local,) = re.findall(r"^    (graphsvc grad .+ x=1)$", readme, re.MULTILINE)
+    (remote,) = re.findall(r"^    (graphsvc grad .+ --target localhost:50051)$", readme, re.MULTILINE)
+    arguments = shlex.split(local)[1:]
+    here = subprocess.run(
+        [python, "-m", "graphsvc", *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    serve = [python, "-m", "graphsvc", "serve", "--port", "0"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            target = next(line for line in server.stdout if " listening on " in line).split()[-1]
+            command = [*shlex.split(remote.replace("localhost:50051", target))]
+            there = subprocess.run(
+                [sys.executable, "-m", *command], capture_output=True, text=True, timeout=60, check=True
+            )
+        finally:
+            server.terminate()
+    assert there.stdout == here.stdout
+    assert "0.7864" in here.stdout
+
+
+@pytest.mark.parametrize("namespace", ["Tides", "2d", "graphsvc", "import", "my-gates", "../up", ""])
+def test_a_namespace_that_cannot_be_is_refused_before_anything_is_written(namespace: str, tmp_path: Path):
+    """The same where the folder is taken."""
+    for arguments in ([namespace], ["tides", "--folder", "."]):
+        (tmp_path / "taken").touch()
+        done = subprocess.run(
+            [sys.executable, "-m", "graphsvc", "plugin", "new", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "cannot be a namespace" in done.stderr or "nothing is overwritten" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_plugin_check_tells_what_a_gate_breaks(faults: Path):
+    """The law, the problem and the example; exit code 1, and the same as JSON."""
+    install(faults, "wrong", GOOD_MODULE.replace("return 2 * dz", "return 3 * dz"))
+    environment = {**os.environ, "PYTHONPATH": str(faults)}
+    command = [sys.executable, "-m", "graphsvc", "plugin", "check", "wrong"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "twice: adjoint: The gradient of gate 'twice' for operand 'x' at" in done.stdout
+    assert "1 of 1 gates break a law" in done.stderr
+    done = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    (failure, *_) = json.loads(done.stdout)["wrong"]["twice"]["failures"]
+    assert failure["law"] == "adjoint"
+    for namespace, says in (("raises", "ValueError: at import"), ("god", "Did you mean 'good'")):
+        command = [sys.executable, "-m", "graphsvc", "plugin", "check", namespace]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, says in done.stderr) == (1, True), done.stderr

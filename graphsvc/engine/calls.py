@@ -6,7 +6,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 import numpy as np
 
-from graphsvc.arrays import Array, Literal, is_differentiable, is_known, spec_of, sum_to_shape
+from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, is_known, spec_of, sum_to_shape
 from graphsvc.engine.inference import BoundNode, described, infer_node, literal_array
 from graphsvc.engine.plan import Step
 from graphsvc.errors import (
@@ -19,7 +19,25 @@ from graphsvc.errors import (
 from graphsvc.gate import Elementwise
 from graphsvc.signature import Parameter, Source
 
-__all__ = ["BackwardCall", "ForwardCall", "Record", "call_backward", "call_forward", "freeze", "handed"]
+__all__ = [
+    "BackwardCall",
+    "ForwardCall",
+    "Record",
+    "argument_of",
+    "break_contract",
+    "call_backward",
+    "call_forward",
+    "checked",
+    "completed",
+    "flaw_of",
+    "freeze",
+    "handed",
+    "invoke",
+    "listed",
+    "listed_results",
+    "operands_of",
+    "specs_of",
+]
 
 
 @dataclass(slots=True)
@@ -58,7 +76,7 @@ def _with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Arr
     ]
 
 
-def _invoke(node: BoundNode, method: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+def invoke(node: BoundNode, method: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
     """Call a method of a gate. Whatever it raises becomes an error that names the node."""
     try:
         return function(node.gate, *arguments, **keywords)
@@ -103,26 +121,55 @@ def call_forward(step: Step, values: list[Array | Literal]) -> tuple[tuple[Array
         GateContractError: It returned something else than its outputs and saves.
         GateError: It failed otherwise.
     """
-    node, signature = step.node, step.node.gate.signature
-    operands = _with_literals(node, values) if step.literal else cast(list[Array], values)
-    # What could not be inferred before the run, because a gate before this one has no `infer`, is checked now.
-    specs = infer_node(node, [spec_of(operand) for operand in operands]) if None in step.specs else step.specs
-    returned = _invoke(node, "forward", signature.forward, *map(handed, operands))
+    node = step.node
+    operands = operands_of(step, values)
+    specs = specs_of(step, operands)
+    returned = invoke(node, "forward", node.gate.signature.forward, *map(handed, operands))
+    outputs, saved = listed_results(node, returned)
+    return completed(step, operands, outputs, saved, specs)
+
+
+def operands_of(step: Step, values: list[Array | Literal]) -> list[Array]:
+    """Return the operands of a gate, with Python literals turned into arrays."""
+    return _with_literals(step.node, values) if step.literal else cast(list[Array], values)
+
+
+def specs_of(step: Step, operands: Sequence[Array]) -> Sequence[ArraySpec | None]:
+    """Return what the outputs of a gate must be.
+
+    What could not be inferred before the run, because a gate before this one has no `infer`, is checked now.
+    """
+    return infer_node(step.node, [spec_of(operand) for operand in operands]) if None in step.specs else step.specs
+
+
+def listed_results(node: BoundNode, returned: Any) -> tuple[tuple[Any, ...], tuple[object, ...]]:
+    """Return what a forward returned as outputs and saved values."""
+    signature = node.gate.signature
     count = len(signature.outputs) + len(signature.saves)
     if count == 1:
         returned = (returned,)
     elif not isinstance(returned, tuple | list) or len(returned) != count:
         names = ", ".join((*signature.outputs, *signature.saves))
         got = f"{len(returned)} things" if isinstance(returned, tuple | list) else _kind(returned)
-        _break_contract(node, f"forward must return {names}, got {got}")
-    outputs = tuple(returned[: len(signature.outputs)])
-    saved = tuple(returned[len(signature.outputs) :])
+        break_contract(node, f"forward must return {names}, got {got}")
+    return tuple(returned[: len(signature.outputs)]), tuple(returned[len(signature.outputs) :])
+
+
+def completed(
+    step: Step,
+    operands: Sequence[Array],
+    outputs: tuple[Array, ...],
+    saved: tuple[object, ...],
+    specs: Sequence[ArraySpec | None],
+) -> tuple[tuple[Array, ...], Record | None]:
+    """Check what a forward returned, and keep what its backward will need; see `call_forward`."""
+    node, signature = step.node, step.node.gate.signature
     for output, name, spec in zip(outputs, signature.outputs, specs, strict=True):
-        if flaw := _flaw(output):
-            _break_contract(node, f"forward returned for output {name!r} {flaw}")
+        if flaw := flaw_of(output):
+            break_contract(node, f"forward returned for output {name!r} {flaw}")
         if spec is not None and (output.shape != spec.shape or output.dtype != spec.dtype):
             got = f"{output.dtype}{list(output.shape)}"
-            _break_contract(node, f"forward returned {got} for output {name!r}, but infer said {spec}")
+            break_contract(node, f"forward returned {got} for output {name!r}, but infer said {spec}")
     for array in (*outputs, *saved):
         freeze(array)
     return outputs, _record(step, operands, outputs, saved) if step.rules else None
@@ -165,7 +212,7 @@ def freeze(value: object) -> None:
             freeze(item)
 
 
-def _flaw(value: Any) -> str | None:
+def flaw_of(value: Any) -> str | None:
     """Return what a gate returned instead of an array of a known dtype; None if it is one."""
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         hint = "; name further results in `outputs` or `saves`" if isinstance(value, tuple) else ""
@@ -179,7 +226,8 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}" if known else "an object of its own"
 
 
-def _break_contract(node: BoundNode, problem: str) -> NoReturn:
+def break_contract(node: BoundNode, problem: str) -> NoReturn:
+    """Say what the author of a gate must mend. Raises GateContractError."""
     msg = f"{problem}. Its author must mend it."
     raise GateContractError(msg).at(node.name, node.gate_name)
 
@@ -206,16 +254,16 @@ def call_backward(step: Step, record: Record, arriving: Sequence[Array | None]) 
     node, signature = step.node, step.node.gate.signature
     for rule, index in step.rules:
         method = "backward" if index is None else f"backward_{signature.operands[index]}"
-        keywords = {p.name: _argument(p, step, record, arriving) for p in rule.parameters}
-        returned = _invoke(node, method, rule.call, **keywords)
+        keywords = {p.name: argument_of(p, step, record, arriving) for p in rule.parameters}
+        returned = invoke(node, method, rule.call, **keywords)
         positions = [p for p in range(len(node.operands)) if index is None or signature.index(p) == index]
-        for position, gradient in zip(positions, _listed(step, method, index, returned, len(positions)), strict=True):
+        for position, gradient in zip(positions, listed(step, method, index, returned, len(positions)), strict=True):
             # Whether it has a gradient is known for certain only now.
             if step.wanted[position] and is_differentiable(record.operand_dtypes[position]):
-                yield node.operands[position], _checked(step, record, method, position, gradient)
+                yield node.operands[position], checked(step, record, method, position, gradient)
 
 
-def _argument(parameter: Parameter, step: Step, record: Record, arriving: Sequence[Array | None]) -> Any:
+def argument_of(parameter: Parameter, step: Step, record: Record, arriving: Sequence[Array | None]) -> Any:
     """Return what a parameter of a backward stands for."""
     signature, index = step.node.gate.signature, parameter.index
     several = signature.variadic and index == len(signature.operands) - 1
@@ -235,7 +283,7 @@ def _argument(parameter: Parameter, step: Step, record: Record, arriving: Sequen
             return record.saved[index]
 
 
-def _listed(step: Step, method: str, index: int | None, returned: object, count: int) -> Sequence[object]:
+def listed(step: Step, method: str, index: int | None, returned: object, count: int) -> Sequence[object]:
     """Return what a backward returned as one gradient for each operand that it speaks for."""
     signature = step.node.gate.signature
     single = count == 1 if index is None else not (signature.variadic and index == len(signature.operands) - 1)
@@ -244,7 +292,7 @@ def _listed(step: Step, method: str, index: int | None, returned: object, count:
     if not isinstance(returned, tuple | list) or len(returned) != count:
         got = len(returned) if isinstance(returned, tuple | list) else _kind(returned)
         needed = f"{count} gradients, one for each of {signature.describe_operands()}"
-        _break_contract(step.node, f"{method} must return {needed}, got {got}")
+        break_contract(step.node, f"{method} must return {needed}, got {got}")
     return returned
 
 
@@ -254,28 +302,28 @@ def _is_broadcast(shape: tuple[int, ...], operand: tuple[int, ...]) -> bool:
     return len(shape) >= len(operand) and all(m in (1, n) for m, n in zip(operand, trailing, strict=True))
 
 
-def _checked(step: Step, record: Record, method: str, position: int, gradient: object) -> Array:
+def checked(step: Step, record: Record, method: str, position: int, gradient: object) -> Array:
     """Check one gradient and return it in the shape and dtype of its operand."""
     node = step.node
     shape, dtype = record.operand_shapes[position], record.operand_dtypes[position]
     if gradient is None:
         msg = f"{method} gives no gradient for {_said(node, position)}. Ask for other gradients with wrt."
         raise GateNotDifferentiableError(msg).at(node.name, node.gate_name)
-    if flaw := _flaw(gradient):
-        _break_contract(node, f"{method} returned for {_said(node, position)} {flaw}")
+    if flaw := flaw_of(gradient):
+        break_contract(node, f"{method} returned for {_said(node, position)} {flaw}")
     array = cast(Array, gradient)
     imaginary = array.dtype.kind == "c" and dtype.kind == "f"
     # Real operands beside complex ones, or of a complex result, have the real part of what the chain rule gives.
     of_complex = imaginary and any(d.kind == "c" for d in (*record.operand_dtypes, *record.output_dtypes))
     if not is_differentiable(array.dtype) or (imaginary and not of_complex):
-        _break_contract(node, f"{method} returned a gradient of dtype {array.dtype} for {_said(node, position)}")
+        break_contract(node, f"{method} returned a gradient of dtype {array.dtype} for {_said(node, position)}")
     freeze(array)
     of_output = isinstance(node.gate, Elementwise) and array.shape in record.output_shapes
     if array.shape != shape and of_output and _is_broadcast(array.shape, shape):
         array = sum_to_shape(array, shape)
     if array.shape != shape:
         operand = f"{_said(node, position)} of shape {shape}"
-        _break_contract(node, f"{method} returned a gradient of shape {array.shape} for {operand}")
+        break_contract(node, f"{method} returned a gradient of shape {array.shape} for {operand}")
     if array.dtype != dtype:
         array = (array.real if imaginary else array).astype(dtype)
     freeze(array)

@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from graphsvc.arrays import DTYPES, Array, ArraySpec, Literal, as_array, owned, read_only, spec_of
 from graphsvc.document import GraphDocument, InputEntry, check_name, digest_of, document_from_json, document_to_json
+from graphsvc.engine.between import asking
+from graphsvc.engine.derivatives import Blocks, Derivatives
 from graphsvc.engine.evaluation import Evaluation, InputGradients
 from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
@@ -432,6 +434,7 @@ class ComputationalGraph:
         *,
         debug: bool = False,
         profile: bool = False,
+        vectors: int | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph forward and backward.
 
@@ -445,6 +448,8 @@ class ComputationalGraph:
             debug: Whether to find the gates where a NaN or an infinity first came up, and why: `gradients.diagnosis`.
             profile: Whether to measure time and bytes of each gate: `gradients.profile`. To that end, as for `debug`,
                 the gates run one by one, and nothing is fused; so an ordinary run may well be faster than their sum.
+            vectors: How many gradients arrive at each output. `output_gradients` and the gradients that come back then
+                have a first axis that counts them, and the graph is evaluated once. None means one, without that axis.
 
         Returns:
             Outputs and input gradients by name, as arrays that may be written to.
@@ -453,9 +458,140 @@ class ComputationalGraph:
             GraphsvcError: The graph, the inputs, the question or a gate are wrong; see `graphsvc.errors`.
         """
         runnable = self._bind()
+        if vectors is not None:
+            if debug or profile:
+                msg = "Gates are observed with one vector at a time. Leave out vectors, or debug and profile."
+                raise RequestError(msg)
+            with asking(between):
+                return Derivatives(runnable, between).many_gradients(inputs, wrt, output_gradients, outputs, vectors)
         if debug or profile:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
+
+    # Derivatives along directions -----------------------------------------------------------------------------------
+
+    def jvp(
+        self,
+        inputs: Mapping[str, object],
+        tangents: Mapping[str, object],
+        outputs: Iterable[str] | None = None,
+        between: Callable[[], None] | None = None,
+        *,
+        vectors: int | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Run the graph forward along a direction: the Jacobian times a vector, exact or refused.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            tangents: How fast inputs move, each of its input's shape; an input that is not named does not move.
+            outputs: Outputs that are wanted; None means all.
+            between: Called before every gate; what it raises stops the run.
+            vectors: How many directions there are. Tangents, those that come back too, then have a first axis that
+                counts them, and the graph is evaluated once. None means one, without that axis.
+
+        Returns:
+            Outputs, and how fast they move, by name; integers and booleans do not.
+
+        Raises:
+            TangentLostError: A gate cannot be followed along a direction.
+            GraphsvcError: As `value_and_grad`.
+        """
+        with asking(between):
+            return Derivatives(self._bind(), between).jvp(inputs, tangents, outputs, vectors)
+
+    def hvp(
+        self,
+        inputs: Mapping[str, object],
+        directions: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        between: Callable[[], None] | None = None,
+        *,
+        vectors: int | Mapping[str, object] | None = None,
+    ) -> tuple[InputGradients, InputGradients]:
+        """Return the gradients, and how they move along a direction: the Hessian times a vector, exact or refused.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            directions: The vector: an array of its shape for each input that moves.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one.
+            output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
+            outputs: Outputs that are wanted; None means all.
+            between: Called before every gate; what it raises stops the run.
+            vectors: How many directions there are. These and the products then have a first axis that counts them, and
+                the graph is evaluated once. None means one, without that axis. (Arrays by name are taken for
+                `directions`.)
+
+        Returns:
+            Gradients, and products of the Hessian with the vector, by input.
+
+        Raises:
+            TangentLostError: A gate cannot be followed along a direction.
+            GraphsvcError: As `value_and_grad`.
+        """
+        if directions is None and isinstance(vectors, Mapping):
+            directions, vectors = vectors, None
+        if directions is None or isinstance(vectors, Mapping):
+            msg = "hvp takes one direction: an array for each input that moves, by name."
+            raise RequestError(msg)
+        derivatives = Derivatives(self._bind(), between)
+        with asking(between):
+            return derivatives.hvp(inputs, directions, wrt, output_gradients, outputs, vectors)
+
+    def jacobian(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        between: Callable[[], None] | None = None,
+        within: Callable[[int], None] | None = None,
+    ) -> Blocks:
+        """Return all derivatives of the outputs: `jacobian["f"]["x"]` has the shape of `f` followed by that of `x`.
+
+        It is computed by rows or by columns, whichever are fewer.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            wrt: Inputs by which is differentiated; None means every floating-point one.
+            outputs: Outputs that are wanted; None means all that are floating point.
+            between: Called before every gate; what it raises stops the run.
+            within: Called with the bytes of the result before they are there; what it raises stops the run.
+
+        Raises:
+            NotDifferentiableError: An input or output is complex, or no output has a derivative.
+            GraphsvcError: As `value_and_grad`.
+        """
+        with asking(between):
+            return Derivatives(self._bind(), between).jacobian(inputs, wrt, outputs, within)
+
+    def hessian(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        between: Callable[[], None] | None = None,
+        within: Callable[[int], None] | None = None,
+    ) -> Blocks:
+        """Return all second derivatives: `hessian["x"]["y"]` has the shape of `x` followed by that of `y`.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            wrt: Inputs by which is differentiated; None means every floating-point one.
+            output_gradients: The weights of the outputs in what is differentiated; None means 1 for one output of one
+                element.
+            outputs: Outputs that are wanted; None means all.
+            between: Called before every gate; what it raises stops the run.
+            within: Called with the bytes of the result before they are there; what it raises stops the run.
+
+        Raises:
+            TangentLostError: A gate cannot be followed along a direction.
+            GraphsvcError: As `value_and_grad`.
+        """
+        derivatives = Derivatives(self._bind(), between)
+        with asking(between):
+            return derivatives.hessian(inputs, wrt, output_gradients, outputs, within)
 
     def _bind(self) -> RunnableGraph:
         runnable = self._runnable

@@ -32,7 +32,7 @@ from graphsvc.engine.question import (
 from graphsvc.engine.structure import Structure
 from graphsvc.garbage import collection_put_off
 
-__all__ = ["RunnableGraph"]
+__all__ = ["RunnableGraph", "gradients_of"]
 
 _CACHED_PLANS: Final = 64
 _CACHED_SPECS: Final = 16
@@ -58,7 +58,15 @@ class _Question:
 
 
 class RunnableGraph:
-    """A graph whose gates are at hand, with the plans made for it so far. Safe for many threads."""
+    """A graph whose gates are at hand, with the plans made for it so far. Safe for many threads.
+
+    Attributes:
+        nodes: The gate nodes, in topological order.
+        inputs: What is declared of each input.
+        constants: The constants by name.
+        sources: Reference to the value of each output.
+        verified: Which nodes were found to keep tangents; see `tangents.Verification`.
+    """
 
     def __init__(self, structure: Structure) -> None:
         """Bind the gates of a graph.
@@ -67,17 +75,18 @@ class RunnableGraph:
             GraphError: A gate is not installed, or a node does not fit its gate.
         """
         self.nodes = structure.bind()
-        self._inputs = dict(structure.inputs)
-        self._constants = dict(structure.constants)
-        self._sources = structure.sources()
+        self.inputs = dict(structure.inputs)
+        self.constants = dict(structure.constants)
+        self.sources = structure.sources()
         self._recordings = Recordings()
+        self.verified: set[object] = set()
         # Large graphs keep fewer plans, for each takes memory for every node.
         share = max(1, _CACHED_NODES // max(1, len(self.nodes)))
         plans = min(_CACHED_PLANS, share)
         self._specs = Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
         self._plans = Cache[Plan](plans)
         self._answers = Cache[Answer](plans)
-        self._questions = Questions(self._inputs, plans)
+        self._questions = Questions(self.inputs, plans)
         self._holds_graphs = any(node.gate.signature.graphs for node in self.nodes)
 
     def value_and_grad(
@@ -137,7 +146,7 @@ class RunnableGraph:
             results, gradients = self._looped(question, between, *calls)
         else:
             examiner = Examiner(*calls)
-            examiner.given_values(question.plan, question.inputs, {**self._constants, **question.inputs})
+            examiner.given_values(question.plan, question.inputs, {**self.constants, **question.inputs})
             results, gradients = self._looped(
                 question, between, examiner.forward, examiner.backward, examiner.given_gradients
             )
@@ -151,8 +160,8 @@ class RunnableGraph:
         self, inputs: Mapping[str, object], wrt: Iterable[str] | None, outputs: Iterable[str] | None
     ) -> Explanation:
         """See `ComputationalGraph.explain`."""
-        arrays = judge_inputs(self._inputs, inputs)
-        names = judge_outputs(self._sources, outputs)
+        arrays = judge_inputs(self.inputs, inputs)
+        names = judge_outputs(self.sources, outputs)
         known = self.output_specs({name: spec_of(array) for name, array in arrays.items()}, names)
         # Gradients of 1 arrive where that is a question; elsewhere any.
         given = None
@@ -171,11 +180,11 @@ class RunnableGraph:
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
         """See `ComputationalGraph.forward`."""
         # An evaluation owns its inputs, so that changing an array afterwards changes no gradient.
-        arrays = {n: read_only(np.array(a, order="K")) for n, a in judge_inputs(self._inputs, inputs).items()}
-        names = judge_outputs(self._sources, None)
+        arrays = {n: read_only(np.array(a, order="K")) for n, a in judge_inputs(self.inputs, inputs).items()}
+        names = judge_outputs(self.sources, None)
         specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = self._plan(specs, names, judge_wrt(arrays, None), names)
-        values: dict[str, Array | Literal] = {**self._constants, **arrays}
+        plan = self.plan(specs, names, judge_wrt(arrays, None), names)
+        values: dict[str, Array | Literal] = {**self.constants, **arrays}
         with np.errstate(all="ignore"):
             records = backprop.forward(plan.steps, values)
         outputs = {name: read_only(np.asarray(values[source])) for name, source in plan.outputs.items()}
@@ -193,11 +202,11 @@ class RunnableGraph:
         if not wrt_names:
             return InputGradients({})
         differentiated = judge_differentiated(names, output_gradients)
-        plan = self._plan(evaluation.inputs, names, wrt_names, differentiated)
+        plan = self.plan(evaluation.inputs, names, wrt_names, differentiated)
         specs = {name: spec_of(array) for name, array in evaluation.outputs.items()}
         arriving = judge_output_gradients(specs, differentiated, output_gradients)
         # The records stay as they are, for other backward passes.
-        return _gradients(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving)
+        return gradients_of(plan, wrt_names, evaluation.inputs, dict(evaluation.records), arriving)
 
     # Questions
 
@@ -208,12 +217,12 @@ class RunnableGraph:
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
     ) -> _Question:
-        arrays = judge_inputs(self._inputs, inputs)
-        names = judge_outputs(self._sources, outputs)
+        arrays = judge_inputs(self.inputs, inputs)
+        names = judge_outputs(self.sources, outputs)
         wrt_names = judge_wrt(arrays, wrt)
         differentiated = judge_differentiated(names, output_gradients) if wrt_names else ()
         specs = {name: spec_of(array) for name, array in arrays.items()}
-        plan = self._plan(specs, names, wrt_names, differentiated)
+        plan = self.plan(specs, names, wrt_names, differentiated)
         known = self.output_specs(specs, names)
         # Judged before the run where shapes are known by then.
         arriving = None if known is None else judge_output_gradients(known, differentiated, output_gradients)
@@ -223,7 +232,7 @@ class RunnableGraph:
 
     def constant_specs(self) -> dict[str, Spec]:
         """Return what is known of the constants."""
-        return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self._constants.items()}
+        return {n: spec_of(v) if isinstance(v, np.ndarray) else v for n, v in self.constants.items()}
 
     def inferred(self, inputs: Mapping[str, ArraySpec]) -> dict[str, Spec]:
         """Infer what every value of the graph is, for inputs of these shapes and dtypes."""
@@ -235,7 +244,7 @@ class RunnableGraph:
     def output_specs(self, inputs: Mapping[str, ArraySpec], names: Iterable[str]) -> dict[str, ArraySpec] | None:
         """Return what the outputs will be; None if that is not known before the run."""
         specs = self.inferred(inputs)
-        known = {name: specs[self._sources[name]] for name in names}
+        known = {name: specs[self.sources[name]] for name in names}
         if any(spec is None for spec in known.values()):
             return None
         return {
@@ -244,7 +253,7 @@ class RunnableGraph:
 
     # Plans and programs
 
-    def _plan(
+    def plan(
         self,
         inputs: Mapping[str, ArraySpec],
         outputs: tuple[str, ...],
@@ -255,7 +264,7 @@ class RunnableGraph:
         return self._plans.get(
             (tuple(inputs.values()), outputs, wrt, differentiated),
             lambda: make_plan(
-                self.nodes, self.inferred(inputs), {name: self._sources[name] for name in outputs}, wrt, differentiated
+                self.nodes, self.inferred(inputs), {name: self.sources[name] for name in outputs}, wrt, differentiated
             ),
         )
 
@@ -276,7 +285,7 @@ class RunnableGraph:
         asked = (
             question.plan,
             self._recordings,
-            self._constants,
+            self.constants,
             question.specs,
             question.wrt,
             question.differentiated,
@@ -297,7 +306,7 @@ class RunnableGraph:
     ) -> Results:
         """Answer with the two loops."""
         plan = question.plan
-        values: dict[str, Array | Literal] = {**self._constants, **question.inputs}
+        values: dict[str, Array | Literal] = {**self.constants, **question.inputs}
         with np.errstate(all="ignore"):
             records = backprop.forward(plan.steps, values, between, forward)
         results = {name: np.asarray(values[source]) for name, source in plan.outputs.items()}
@@ -308,12 +317,12 @@ class RunnableGraph:
             arriving = judge_output_gradients(known, question.differentiated, question.output_gradients)
         if given_gradients:
             given_gradients(arriving)
-        gradients = _gradients(plan, question.wrt, question.specs, records, arriving, between, backward)
+        gradients = gradients_of(plan, question.wrt, question.specs, records, arriving, between, backward)
         # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
         return {name: owned(result) for name, result in results.items()}, gradients
 
 
-def _gradients(
+def gradients_of(
     plan: Plan,
     wrt: tuple[str, ...],
     inputs: Mapping[str, ArraySpec],

@@ -13,13 +13,13 @@ from graphsvc.arrays import (
     ArraySpec,
     conjugated,
     narrowed,
-    reduce_sum,
     require_floating,
     widened,
 )
 from graphsvc.errors import AttributeValueError, ShapeError
 from graphsvc.gate import Example, Gate
-from graphsvc.gates._windows import Padding, PerAxis, WindowAxis, overlaid, per_axis, window_axes, windows_of
+from graphsvc.gates._correlation import correlated, products, spread_out
+from graphsvc.gates._windows import Padding, PerAxis, WindowAxis, per_axis, window_axes
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -28,7 +28,6 @@ Groups = Annotated[
     int, Field(ge=1, le=MAX_DIMENSION, description="Into how many groups of channels, each with filters of its own.")
 ]
 Margin = Annotated[int, Field(ge=0, le=MAX_DIMENSION)]
-Length = Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
 
 
 class _Windowed(Gate):
@@ -67,14 +66,6 @@ class _Convolution(_Windowed):
         sizes, kernel = x_shape[-self.spatial :], w_shape[-self.spatial :]
         return window_axes(sizes, kernel, self.stride, self.dilation, self.padding)
 
-    def _columns(self, x: Array, axes: tuple[WindowAxis, ...]) -> Array:
-        """Return what the windows show. Shape `(batch, groups, channels of a group * places, windows)`."""
-        channels, sizes = x.shape[-self.spatial - 1], x.shape[-self.spatial :]
-        batch = prod(x.shape[: -self.spatial - 1])
-        shown = windows_of(widened(x).reshape(batch, channels, *sizes), axes)
-        rows = channels // self.groups * prod(axis.kernel for axis in axes)
-        return shown.reshape(batch, self.groups, rows, prod(axis.count for axis in axes))
-
     def infer(self, x: ArraySpec, w: ArraySpec) -> ArraySpec:
         _check_operands(x, w, self.spatial, "filters, channels / groups")
         channels, filters = x.shape[-self.spatial - 1], w.shape[0]
@@ -87,20 +78,18 @@ class _Convolution(_Windowed):
 
     def forward(self, x: Array, w: Array) -> Array:
         axes = self._axes(x.shape, w.shape)
-        z = np.matmul(_as_matrices(w, self.groups), self._columns(x, axes))
-        shape = (*x.shape[: -self.spatial - 1], w.shape[0], *(axis.count for axis in axes))
-        return narrowed(z.reshape(shape), np.result_type(x.dtype, w.dtype))
+        z = correlated(_batched(x, self.spatial), _as_matrices(w, self.groups), axes)
+        return narrowed(z.reshape(*x.shape[: -self.spatial - 1], *z.shape[1:]), np.result_type(x.dtype, w.dtype))
 
     def backward_x(self, dz: Array, w: Array, x_shape: tuple[int, ...]) -> Array:
         axes = self._axes(x_shape, w.shape)
-        matrices = np.swapaxes(_as_matrices(conjugated(w), self.groups), -1, -2)
-        parts = np.matmul(matrices, _as_rows(dz, self.spatial, self.groups))
-        channels, batch = x_shape[-self.spatial - 1], prod(x_shape[: -self.spatial - 1])
-        return overlaid(parts.reshape(batch, channels, *_window_shape(axes)), axes).reshape(x_shape)
+        matrices = _as_matrices(conjugated(w), self.groups)
+        return spread_out(_batched(dz, self.spatial), matrices, axes).reshape(x_shape)
 
     def backward_w(self, dz: Array, x: Array, w_shape: tuple[int, ...]) -> Array:
-        columns = self._columns(conjugated(x), self._axes(x.shape, w_shape))
-        return _summed_products(_as_rows(dz, self.spatial, self.groups), columns).reshape(w_shape)
+        axes = self._axes(x.shape, w_shape)
+        columns, rows = _batched(conjugated(x), self.spatial), _batched(dz, self.spatial)
+        return products(rows, columns, self.groups, axes).reshape(w_shape)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -200,26 +189,18 @@ class _TransposedConvolution(_Windowed):
 
     def forward(self, x: Array, w: Array) -> Array:
         axes = self._axes(x.shape, w.shape)
-        matrices = np.swapaxes(_as_matrices(w, self.groups), -1, -2)
-        parts = np.matmul(matrices, _as_rows(x, self.spatial, self.groups))
-        leading, filters = x.shape[: -self.spatial - 1], w.shape[1] * self.groups
-        z = overlaid(parts.reshape(prod(leading), filters, *_window_shape(axes)), axes)
-        shape = (*leading, filters, *(axis.size for axis in axes))
-        return narrowed(z.reshape(shape), np.result_type(x.dtype, w.dtype))
-
-    def _columns(self, dz: Array, axes: tuple[WindowAxis, ...]) -> Array:
-        filters, batch = dz.shape[-self.spatial - 1], prod(dz.shape[: -self.spatial - 1])
-        shown = windows_of(widened(dz).reshape(batch, filters, *dz.shape[-self.spatial :]), axes)
-        rows = filters // self.groups * prod(axis.kernel for axis in axes)
-        return shown.reshape(batch, self.groups, rows, prod(axis.count for axis in axes))
+        z = spread_out(_batched(x, self.spatial), _as_matrices(w, self.groups), axes)
+        return narrowed(z.reshape(*x.shape[: -self.spatial - 1], *z.shape[1:]), np.result_type(x.dtype, w.dtype))
 
     def backward_x(self, dz: Array, w: Array, x_shape: tuple[int, ...]) -> Array:
-        columns = self._columns(dz, self._axes(x_shape, w.shape))
-        return np.matmul(_as_matrices(conjugated(w), self.groups), columns).reshape(x_shape)
+        axes = self._axes(x_shape, w.shape)
+        matrices = _as_matrices(conjugated(w), self.groups)
+        return correlated(_batched(dz, self.spatial), matrices, axes).reshape(x_shape)
 
     def backward_w(self, dz: Array, x: Array, w_shape: tuple[int, ...]) -> Array:
-        columns = self._columns(dz, self._axes(x.shape, w_shape))
-        return _summed_products(_as_rows(conjugated(x), self.spatial, self.groups), columns).reshape(w_shape)
+        axes = self._axes(x.shape, w_shape)
+        columns, rows = _batched(dz, self.spatial), _batched(conjugated(x), self.spatial)
+        return products(rows, columns, self.groups, axes).reshape(w_shape)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -260,137 +241,17 @@ class ConvTranspose2d(_TransposedConvolution):
     spatial: ClassVar[int] = 2
 
 
-def _window_shape(axes: tuple[WindowAxis, ...]) -> tuple[int, ...]:
-    return (*(axis.kernel for axis in axes), *(axis.count for axis in axes))
-
-
 def _as_matrices(w: Array, groups: int) -> Array:
     """Return filters as a matrix for each group. Shape `(groups, rows of a group, all else)`."""
     return widened(w).reshape(groups, w.shape[0] // groups, prod(w.shape[1:]))
 
 
-def _as_rows(x: Array, spatial: int, groups: int) -> Array:
-    """Return channels as rows of all their places. Shape `(batch, groups, channels of a group, places)`."""
-    batch, channels, places = prod(x.shape[: -spatial - 1]), x.shape[-spatial - 1], prod(x.shape[-spatial:])
-    return widened(x).reshape(batch, groups, channels // groups, places)
-
-
-def _summed_products(x: Array, y: Array) -> Array:
-    """Return `x @ y^T` of each group, summed over the batch.
-
-    Args:
-        x: Shape `(batch, groups, m, places)`.
-        y: Shape `(batch, groups, n, places)`.
-
-    Returns:
-        Shape `(groups, m, n)`.
-    """
-    return reduce_sum(np.matmul(x, np.swapaxes(y, -1, -2)), 0)
-
-
-class Im2col(_Windowed):
-    """What windows over the last two axes show, a column for each window.
-
-    Shapes: ``x`` ``(..., channels, height, width)``, ``z`` ``(..., channels * rows * columns, windows)``.
-    """
-
-    name: ClassVar[str] = "im2col"
-    linear: ClassVar[bool] = True
-    spatial: ClassVar[int] = 2
-
-    kernel_size: Annotated[PerAxis, Field(description="Rows and columns of a window: one number, or one for each.")]
-    padding: Annotated[
-        Padding,
-        Field(description="Zeros around: a number, one number or (before, after) for each axis, 'same' or 'valid'."),
-    ] = 0
-
-    def _axes(self, shape: tuple[int, ...]) -> tuple[WindowAxis, ...]:
-        kernel = per_axis("kernel_size", self.kernel_size, 2)
-        return window_axes(shape[-2:], kernel, self.stride, self.dilation, self.padding)
-
-    def infer(self, x: ArraySpec) -> ArraySpec:
-        _check_image(x, 3, "(..., channels, height, width)")
-        axes = self._axes(x.shape)
-        rows = x.shape[-3] * prod(axis.kernel for axis in axes)
-        return ArraySpec((*x.shape[:-3], rows, prod(axis.count for axis in axes)), x.dtype)
-
-    def forward(self, x: Array) -> Array:
-        axes = self._axes(x.shape)
-        rows = x.shape[-3] * prod(axis.kernel for axis in axes)
-        return windows_of(x, axes).reshape(*x.shape[:-3], rows, prod(axis.count for axis in axes))
-
-    def backward(self, dz: Array, x_shape: tuple[int, ...]) -> Array:
-        axes = self._axes(x_shape)
-        return overlaid(widened(dz).reshape(*x_shape[:-2], *_window_shape(axes)), axes)
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(kernel_size=2), random.normal(size=(2, 2, 3, 4)))
-        yield Example(cls(kernel_size=(3, 1), stride=2, padding=((1, 2), 1)), random.normal(size=(1, 3, 4)))
-        x = random.normal(size=(1, 4, 4))
-        yield Example(cls(kernel_size=2, dilation=2, padding="same"), x + 1j * x[:, ::-1])
-
-
-class Col2im(_Windowed):
-    """Columns of windows added up where the windows lie: the adjoint of ``im2col``.
-
-    Shapes: ``x`` ``(..., channels * rows * columns, windows)``, ``z`` ``(..., channels, height, width)``.
-    """
-
-    name: ClassVar[str] = "col2im"
-    linear: ClassVar[bool] = True
-    spatial: ClassVar[int] = 2
-
-    output_size: Annotated[tuple[Length, Length], Field(description="Height and width of the result.")]
-    kernel_size: Annotated[PerAxis, Field(description="Rows and columns of a window: one number, or one for each.")]
-    padding: Annotated[
-        Padding,
-        Field(description="What is cut off around: a number, one number or (before, after) for each axis, or a name."),
-    ] = 0
-
-    def _axes(self) -> tuple[WindowAxis, ...]:
-        kernel = per_axis("kernel_size", self.kernel_size, 2)
-        return window_axes(self.output_size, kernel, self.stride, self.dilation, self.padding)
-
-    def infer(self, x: ArraySpec) -> ArraySpec:
-        _check_image(x, 2, "(..., channels * rows * columns, windows)")
-        axes = self._axes()
-        places, windows = prod(axis.kernel for axis in axes), prod(axis.count for axis in axes)
-        if x.shape[-1] != windows or x.shape[-2] % places:
-            msg = f"The operand must have the shape (..., channels * {places}, {windows}), got {x.shape}."
-            msg += " Choose another output_size, or the attributes with which the columns were made."
-            raise ShapeError(msg)
-        return ArraySpec((*x.shape[:-2], x.shape[-2] // places, *self.output_size), x.dtype)
-
-    def forward(self, x: Array) -> Array:
-        axes = self._axes()
-        channels = x.shape[-2] // prod(axis.kernel for axis in axes)
-        z = overlaid(widened(x).reshape(*x.shape[:-2], channels, *_window_shape(axes)), axes)
-        return narrowed(z, x.dtype)
-
-    def backward(self, dz: Array, x_shape: tuple[int, ...]) -> Array:
-        return windows_of(dz, self._axes()).reshape(x_shape)
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(output_size=(3, 4), kernel_size=2), random.normal(size=(2, 8, 6)))
-        yield Example(
-            cls(output_size=(3, 4), kernel_size=(3, 1), stride=2, padding=((1, 2), 1)), random.normal(size=(3, 6))
-        )
-        x = random.normal(size=(4, 16))
-        yield Example(cls(output_size=(4, 4), kernel_size=2, dilation=2, padding="same"), x + 1j * x[::-1])
-
-
-def _check_image(x: ArraySpec, axes: int, shape: str) -> None:
-    require_floating("x", x, complex_too=True)
-    if x.ndim < axes:
-        msg = f"The operand must have a shape {shape}, got {x.shape}. Reshape it."
-        raise ShapeError(msg)
+def _batched(x: Array, spatial: int) -> Array:
+    """Return an operand with all its axes before the channels as one."""
+    return widened(x).reshape(prod(x.shape[: -spatial - 1]), *x.shape[-spatial - 1 :])
 
 
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Im2col, Col2im]
+    return [Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d]

@@ -86,6 +86,7 @@ class Take(Gate):
     """
 
     name: ClassVar[str] = "take"
+    linear: ClassVar[bool] = True
     integers: ClassVar[tuple[str, ...]] = ("indices",)
 
     axis: Annotated[int | None, Field(description="The axis along which elements are taken; None flattens.")] = None

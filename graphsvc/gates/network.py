@@ -10,6 +10,7 @@ from pydantic import Field
 from graphsvc.arrays import MAX_DIMENSION, Array, ArraySpec, require_floating
 from graphsvc.errors import AttributeValueError, GateDataError, ShapeError
 from graphsvc.gate import Example, Gate
+from graphsvc.gates._windows import kept
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -28,7 +29,7 @@ class Dropout(Gate):
     p: Annotated[float, Field(ge=0, lt=1, description="Probability of a zero.")] = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Which random choice it is.")]
 
-    def _kept(self, shape: tuple[int, ...]) -> Array:
+    def _places(self, shape: tuple[int, ...]) -> Array:
         count = prod(shape)
         # Raw bits are the same in every version of NumPy, which is not promised of its distributions.
         bits = np.random.PCG64(self.seed).random_raw((count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
@@ -39,10 +40,10 @@ class Dropout(Gate):
         return x
 
     def forward(self, x: Array) -> Array:
-        return np.where(self._kept(x.shape), x / (1 - self.p), 0)
+        return kept(self._places(x.shape), x / (1 - self.p))
 
     def backward(self, dz: Array) -> Array:
-        return np.where(self._kept(dz.shape), dz / (1 - self.p), 0)
+        return kept(self._places(dz.shape), dz / (1 - self.p))
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -118,13 +119,17 @@ def _sum_of_rows(rows: Array, ids: Array, count: int) -> Array:
     """
     if ids.size == 0 or count == 0:
         return np.zeros((count, *rows.shape[1:]), rows.dtype)
-    # Sums over runs of sorted rows; one by one with `np.add.at` they take several times as long.
+    # Sums over runs of sorted rows: `np.add.at` takes longer, and several times as long where rows are named often.
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     # Sums in float16 stop at 2048.
     wide = rows.astype(np.result_type(rows.dtype, np.float32))
     sums = np.add.reduceat(np.take(wide, order, axis=0), starts, axis=0)
+    if type(sums) is np.ndarray:
+        total = np.zeros((count, *rows.shape[1:]), sums.dtype)
+        total[ordered[starts]] = sums
+        return total
     place = np.searchsorted(ordered[starts], np.arange(count))
     present = np.take(ordered[starts], place, mode="clip") == np.arange(count)
     found = np.take(sums, place, axis=0, mode="clip")

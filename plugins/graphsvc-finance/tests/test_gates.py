@@ -2,19 +2,17 @@
 
 import numpy as np
 import pytest
-from graphsvc_finance.gates import BlackScholes, ImpliedVolatility
 
 from graphsvc import GateDataError, parse
-from graphsvc.testing import check_gate
+from graphsvc.testing import check_gate, parametrize_gates
 
-EXAMPLES = [example for gate in (BlackScholes, ImpliedVolatility) for example in gate.examples()]
 MARKET = {"s": 42.0, "k": 40.0, "r": 0.1, "v": 0.2, "t": 0.5}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_gradients_agree_with_central_differences(example):
-    """Every sensitivity agrees with central differences."""
-    check_gate(example.gate, *example.operands)
+@parametrize_gates("finance")
+def test_a_gate_obeys_every_law(gate):
+    """All laws of the conformance kit, on all examples."""
+    check_gate(gate)
 
 
 def test_prices_are_those_of_the_textbook():

@@ -2,20 +2,18 @@
 
 import numpy as np
 import pytest
-from graphsvc_physics.heat import Heat
 from graphsvc_physics.truss import Truss
 
 from graphsvc import ComputationalGraph, GateDataError, parse
-from graphsvc.testing import check_gate
+from graphsvc.testing import check_gate, parametrize_gates
 
-EXAMPLES = [example for gate in (Heat, Truss) for example in gate.examples()]
 (TRUSS,) = Truss.examples()
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_gradients_agree_with_central_differences(example):
-    """Every gradient agrees with central differences."""
-    check_gate(example.gate, *example.operands)
+@parametrize_gates("physics")
+def test_a_gate_obeys_every_law(gate):
+    """All laws of the conformance kit, on all examples."""
+    check_gate(gate)
 
 
 def test_a_plate_loses_no_heat():

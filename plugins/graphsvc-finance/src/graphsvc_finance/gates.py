@@ -8,7 +8,8 @@ from pydantic import Field
 from scipy.special import ndtr
 
 import graphsvc
-from graphsvc import Array, Example, GateDataError
+from graphsvc import Array, ArraySpec, Example, GateDataError
+from graphsvc.arrays import broadcast_shapes, narrowed, require_floating, widened
 
 graphsvc_api_version = 1
 
@@ -34,6 +35,12 @@ class _Option(graphsvc.Elementwise):
     """
 
     kind: Annotated[Literal["call", "put"], Field(description="The right to buy, or to sell.")] = "call"
+
+    def infer(self, *operands: ArraySpec) -> ArraySpec:
+        for name, operand in zip(self.signature.operands, operands, strict=True):
+            require_floating(name, operand)
+        dtype = np.result_type(*(operand.dtype for operand in operands))
+        return ArraySpec(broadcast_shapes(*(operand.shape for operand in operands)), dtype)
 
     def _greeks(self, spot: Array, strike: Array, rate: Array, volatility: Array, maturity: Array) -> _Greeks:
         """Return the price and its derivatives; `theta` is that in the maturity."""
@@ -70,7 +77,9 @@ class BlackScholes(_Option):
         if not np.all((spot > 0) & (strike > 0) & (volatility > 0) & (maturity > 0)):
             msg = "Spot, strike, volatility and maturity must be above 0. An option at maturity is worth max(s - k, 0)."
             raise GateDataError(msg)
-        return self._greeks(spot, strike, rate, volatility, maturity).price
+        dtype = np.result_type(spot.dtype, strike.dtype, rate.dtype, volatility.dtype, maturity.dtype)
+        operands = (widened(spot), widened(strike), widened(rate), widened(volatility), widened(maturity))
+        return narrowed(self._greeks(*operands).price, dtype)
 
     def backward(
         self, dz: Array, spot: Array, strike: Array, rate: Array, volatility: Array, maturity: Array

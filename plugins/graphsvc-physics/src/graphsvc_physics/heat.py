@@ -8,6 +8,7 @@ from pydantic import Field, FiniteFloat
 
 import graphsvc
 from graphsvc import Array, ArraySpec, Example, GateDataError
+from graphsvc.arrays import require_floating
 from graphsvc.errors import ShapeError
 
 __all__ = ["Heat"]
@@ -33,6 +34,8 @@ class Heat(graphsvc.Gate):
         if u.ndim != 2 or u.shape != k.shape or 0 in u.shape:
             msg = f"Operands must both have a shape (m, n) with m and n from 1, got {u.shape} and {k.shape}."
             raise ShapeError(msg)
+        require_floating("u", u)
+        require_floating("k", k)
         return ArraySpec(u.shape, np.result_type(u.dtype, k.dtype))
 
     def forward(self, u: Array, k: Array) -> tuple[Array, list[Array]]:

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import splu
 
 import graphsvc
 from graphsvc import Array, ArraySpec, Example, GateDataError
+from graphsvc.arrays import require_floating
 from graphsvc.errors import ShapeError
 
 __all__ = ["Truss"]
@@ -55,6 +56,8 @@ class Truss(graphsvc.Gate):
             shapes = ", ".join(str(spec.shape) for spec in (positions, areas, loads, bars, supports))
             msg = f"Operands must have shapes (n, d), (m,), (n, d), (m, 2) and (n, d), got {shapes}."
             raise ShapeError(msg)
+        for name, operand in (("positions", positions), ("areas", areas), ("loads", loads)):
+            require_floating(name, operand)
         return ArraySpec(shape, np.result_type(positions.dtype, areas.dtype, loads.dtype))
 
     def forward(self, positions: Array, areas: Array, loads: Array, bars: Array, supports: Array) -> tuple[Array, Any]:

@@ -1,0 +1,136 @@
+"""Derivatives along directions and second ones, of every example of every gate: exact, or refused with a reason."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from graphsvc.arrays import Array, is_differentiable
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.errors import GraphsvcError, TangentLostError
+from tests.every_gate import GateCase, every_example, every_gate
+
+_HELD = "it holds a graph, which is run on plain arrays"
+
+WITHOUT_JVP: Mapping[str, str] = {gate.name: _HELD for gate in every_gate() if gate.signature.graphs}
+"""Gates, or examples of one, that have no derivative along a direction, with the reason."""
+
+WITHOUT_HVP: Mapping[str, str] = {
+    **WITHOUT_JVP,
+    "det-1": "where the matrix is singular, the matrix of cofactors has no derivative yet",
+}
+"""Gates, or examples of one, that have no second derivative, with the reason."""
+
+
+def runner(case: GateCase) -> tuple[ComputationalGraph, dict[str, Array]]:
+    """Return a graph of one gate, and its inputs."""
+    graph = ComputationalGraph()
+    names = [f"x{i}" for i in range(len(case.example.operands))]
+    node = graph.add(case.example.gate, *(graph.input(name) for name in names))
+    for output in case.example.gate.signature.outputs:
+        graph.output(output, node.output(output))
+    return graph, dict(zip(names, case.example.operands, strict=True))
+
+
+def random_like(random: np.random.Generator, x: Array) -> Array:
+    """Return random numbers of the shape of `x`, complex where `x` is."""
+    real = random.normal(size=x.shape)
+    return np.asarray(real + 1j * random.normal(size=x.shape) if x.dtype.kind == "c" else real, x.dtype)
+
+
+def inner(a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
+    """Return the real inner product over all names."""
+    return sum(float(np.vdot(a[name], b[name]).real) for name in a)
+
+
+class Question:
+    """One example of a gate as a question for second derivatives; `wrt` is empty where there is none."""
+
+    def __init__(self, case: GateCase) -> None:
+        self.graph, self.inputs = runner(case)
+        signature = case.example.gate.signature
+        random = np.random.default_rng(3)
+        self.wrt = [
+            name
+            for position, (name, x) in enumerate(self.inputs.items())
+            if is_differentiable(x.dtype) and signature.rule_for(signature.index(position))
+        ]
+        values, _ = self.graph.value_and_grad(self.inputs, wrt=[])
+        self.seeds = {
+            name: random_like(random, z)
+            for i, (name, z) in enumerate(values.items())
+            if is_differentiable(z.dtype) and i in signature.differentiable_outputs
+        }
+        self.outputs = list(self.seeds)
+        self.u, self.v = ({n: random_like(random, self.inputs[n]) for n in self.wrt} for _ in range(2))
+
+    def __bool__(self) -> bool:
+        return bool(self.wrt and self.seeds)
+
+    def gradients(self, step: float = 0.0) -> dict[str, Array]:
+        """Return the gradients at a step along the direction."""
+        moved = {n: x + step * self.v[n] if n in self.v else x for n, x in self.inputs.items()}
+        return self.graph.value_and_grad(moved, self.wrt, self.seeds, self.outputs)[1]
+
+
+CASES = every_example()
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not {c.name, str(c)} & WITHOUT_JVP.keys()], ids=str)
+def test_the_tangent_is_the_adjoint_of_the_gradient(case: GateCase):
+    """<dz, J v> equals <J^T dz, v>, in one run and in two at once."""
+    question = Question(case)
+    if not question:
+        return
+    graph, inputs = question.graph, question.inputs
+    outputs, tangents = graph.jvp(inputs, question.v, question.outputs)
+    gradients = question.gradients()
+    expected = inner(gradients, question.v)
+    size = sum(float(np.linalg.norm(question.seeds[n]) * np.linalg.norm(t)) for n, t in tangents.items())
+    assert inner(question.seeds, tangents) == pytest.approx(expected, rel=1e-9, abs=1e-9 * (1 + size))
+    both = {n: np.stack([question.v[n], question.u[n]]) for n in question.wrt}
+    again, stacked = graph.jvp(inputs, both, question.outputs, vectors=2)
+    for name, tangent in tangents.items():
+        np.testing.assert_allclose(stacked[name][0], tangent, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(again[name], outputs[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not {c.name, str(c)} & WITHOUT_HVP.keys()], ids=str)
+def test_the_second_derivative_is_symmetric_and_agrees_with_differences(case: GateCase):
+    """U . H v equals v . H u, and H v agrees with central differences of the gradient."""
+    question = Question(case)
+    if not question:
+        return
+    graph, inputs = question.graph, question.inputs
+    both = {n: np.stack([question.v[n], question.u[n]]) for n in question.wrt}
+    asked = {"wrt": question.wrt, "output_gradients": question.seeds, "outputs": question.outputs}
+    gradients, products = graph.hvp(inputs, question.v, **asked)
+    _, stacked = graph.hvp(inputs, both, vectors=2, **asked)
+    along_v, along_u = ({n: stacked[n][k] for n in question.wrt} for k in range(2))
+    expected = question.gradients()
+    step = 1e-5
+    above, below = question.gradients(step), question.gradients(-step)
+    for name in question.wrt:
+        np.testing.assert_allclose(gradients[name], expected[name], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(along_v[name], products[name], rtol=1e-10, atol=1e-12)
+        difference = (above[name] - below[name]) / (2 * step)
+        scale = max(1.0, float(np.max(np.abs(products[name]), initial=0.0)))
+        np.testing.assert_allclose(products[name], difference, rtol=1e-5, atol=1e-6 * scale)
+    one, other = inner(question.u, along_v), inner(question.v, along_u)
+    size = sum(float(np.linalg.norm(along_v[n]) * np.linalg.norm(question.u[n])) for n in question.wrt)
+    assert one == pytest.approx(other, rel=1e-9, abs=1e-10 * (1 + size))
+
+
+@pytest.mark.parametrize("name", sorted({**WITHOUT_JVP, **WITHOUT_HVP}))
+def test_a_gate_without_is_refused(name: str):
+    """Each row of the tables is needed: one example at least is refused, by name, and none gives wrong numbers."""
+    refusals = []
+    for case in CASES:
+        question = Question(case) if name in (case.name, str(case)) else None
+        if question:
+            try:
+                question.graph.hvp(question.inputs, question.v, question.wrt, question.seeds, question.outputs)
+            except GraphsvcError as error:
+                refusals.append(error)
+    assert refusals
+    assert all(isinstance(error, TangentLostError) and error.gate == name.partition("-")[0] for error in refusals)

@@ -205,6 +205,8 @@ def attribute_value(value: object, depth: int = 0) -> Attribute:
         return tuple(attribute_value(v, depth + 1) for v in value)
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, Mapping) and value.keys() == {"graph"} and isinstance(value["graph"], str):
+        value = GraphReference(value["graph"])
     if isinstance(value, GraphReference) and depth == 0:
         if not _is_graph_name(value.name):
             complain(f"{quoted(value.name)} is no name of a graph")

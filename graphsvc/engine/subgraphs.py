@@ -34,9 +34,12 @@ class HeldGraph(SubGraph):
         self.outputs = tuple(structure.outputs)
         self._runnable: RunnableGraph | None = None
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __getstate__(self) -> dict[str, object]:
         # Plans and locks stay behind.
-        return HeldGraph, (self.name, self.structure)
+        return {"name": self.name, "structure": self.structure, "inputs": self.inputs, "outputs": self.outputs}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _runnable=None)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, HeldGraph):

@@ -1,4 +1,4 @@
-"""What the families of activations share: a logistic function with derivatives, examples."""
+"""What the families of activations share: a logistic function with derivatives, subgradients, examples."""
 
 from collections.abc import Iterable
 

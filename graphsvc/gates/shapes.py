@@ -1,4 +1,4 @@
-"""Gates that rearrange elements and compute nothing."""
+"""Gates that give elements another shape, and gates that tell a shape."""
 
 from collections.abc import Iterable
 from math import prod
@@ -48,37 +48,41 @@ class Reshape(Gate):
         yield Example(cls(shape=(12,)), x)
 
 
-class Transpose(Gate):
-    """The axes in another order, reversed where ``axes`` is None."""
+class Flatten(Gate):
+    """The axes from ``start_axis`` to ``end_axis`` made one, in C order; all of them by default."""
 
-    name: ClassVar[str] = "transpose"
+    name: ClassVar[str] = "flatten"
     linear: ClassVar[bool] = True
 
-    axes: Annotated[tuple[int, ...] | None, Field(description="For each axis of the result, the one it was.")] = None
+    start_axis: Annotated[int, Field(description="The first axis of those made one.")] = 0
+    end_axis: Annotated[int, Field(description="The last axis of those made one.")] = -1
 
-    def _order(self, ndim: int) -> tuple[int, ...]:
-        if self.axes is None:
-            return tuple(reversed(range(ndim)))
-        if len(self.axes) != ndim:
-            msg = f"Attribute 'axes' is {self.axes}, but the operand has {ndim} axes. Name each of them once."
-            raise AttributeValueError(msg, attribute="axes")
-        return normalized_axes(self.axes, ndim)
+    def _flat_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if not shape:
+            shape = (1,)
+        ends = [normalized_axes(axis, len(shape))[0] for axis in (self.start_axis, self.end_axis)]
+        if ends[0] > ends[1]:
+            msg = f"Attributes 'start_axis' and 'end_axis' are {self.start_axis} and {self.end_axis}, but an operand"
+            msg += f" of shape {shape} has no axes between them. Name the earlier one first."
+            raise AttributeValueError(msg, attribute="start_axis")
+        return (*shape[: ends[0]], prod(shape[ends[0] : ends[1] + 1]), *shape[ends[1] + 1 :])
 
     def infer(self, x: ArraySpec) -> ArraySpec:
-        return ArraySpec(tuple(x.shape[axis] for axis in self._order(x.ndim)), x.dtype)
+        return ArraySpec(self._flat_shape(x.shape), x.dtype)
 
     def forward(self, x: Array) -> Array:
-        return x.transpose(self._order(x.ndim))
+        return x.reshape(self._flat_shape(x.shape))
 
-    def backward(self, dz: Array) -> Array:
-        order = self._order(dz.ndim)
-        return dz.transpose(sorted(range(dz.ndim), key=order.__getitem__))
+    def backward(self, dz: Array, x_shape: tuple[int, ...]) -> Array:
+        return dz.reshape(x_shape)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
-        x = np.random.default_rng(1).normal(size=(2, 3, 4))
+        x = np.random.default_rng(1).normal(size=(2, 3, 2))
         yield Example(cls(), x)
-        yield Example(cls(axes=(1, -1, 0)), x)
+        yield Example(cls(start_axis=1), x)
+        yield Example(cls(end_axis=-2), x + 1j * x)
+        yield Example(cls(), x[0, 0, 0, ...])
 
 
 class BroadcastTo(Gate):
@@ -108,40 +112,41 @@ class BroadcastTo(Gate):
         yield Example(cls(shape=(2, 2)), random.normal(size=()))
 
 
-class Concatenate(Gate):
-    """The operands one after the other along an axis; their other axes are alike."""
+class Shape(Gate):
+    """The lengths of the axes of the operand, as an int64 array of one axis."""
 
-    name: ClassVar[str] = "concatenate"
-    linear: ClassVar[bool] = True
+    name: ClassVar[str] = "shape"
 
-    axis: Annotated[int, Field(description="The axis along which the operands are joined.")] = 0
+    def infer(self, x: ArraySpec) -> ArraySpec:
+        return ArraySpec((x.ndim,), np.dtype(np.int64))
 
-    def infer(self, *xs: ArraySpec) -> ArraySpec:
-        (axis,) = normalized_axes(self.axis, xs[0].ndim)
-        rests = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs}
-        if len(rests) != 1 or len({x.ndim for x in xs}) != 1:
-            listed = ", ".join(str(x.shape) for x in xs)
-            msg = f"Operands of shapes {listed} differ in more than axis {axis}. Reshape them."
-            raise ShapeError(msg)
-        length = sum(x.shape[axis] for x in xs)
-        shape = (*xs[0].shape[:axis], length, *xs[0].shape[axis + 1 :])
-        return ArraySpec(shape, np.result_type(*(x.dtype for x in xs)))
-
-    def forward(self, *xs: Array) -> Array:
-        return np.concatenate(xs, axis=self.axis)
-
-    def backward(self, dz: Array, xs_shape: tuple[tuple[int, ...], ...]) -> list[Array]:
-        ends = np.cumsum([shape[self.axis] for shape in xs_shape])
-        return np.split(dz, ends[:-1], axis=self.axis)
+    def forward(self, x: Array) -> Array:
+        return np.array(x.shape, np.int64)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(axis=-1), *(random.normal(size=(2, n)) for n in (3, 1, 2)))
-        yield Example(cls(), random.normal(size=(2, 2)))
+        yield Example(cls(), np.ones((2, 0, 3)))
+        yield Example(cls(), np.ones(()))
+
+
+class Size(Gate):
+    """The number of elements of the operand, as an int64."""
+
+    name: ClassVar[str] = "size"
+
+    def infer(self, x: ArraySpec) -> ArraySpec:
+        return ArraySpec((), np.dtype(np.int64))
+
+    def forward(self, x: Array) -> Array:
+        return np.array(x.size, np.int64)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), np.ones((2, 3)))
+        yield Example(cls(), np.ones(()))
 
 
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Reshape, Transpose, BroadcastTo, Concatenate]
+    return [Reshape, Flatten, BroadcastTo, Shape, Size]

@@ -21,7 +21,7 @@ from graphsvc.engine.fusion.instructions import Kind, reshaped
 from graphsvc.engine.fusion.kernels import Kernel, schedule
 from graphsvc.engine.fusion.merging import GateCall, Lowered, Operation, Trace
 from graphsvc.engine.inference import BoundNode
-from graphsvc.errors import GraphsvcError
+from graphsvc.errors import GraphsvcError, StoppedError
 from graphsvc.gate import Elementwise
 
 __all__ = ["GuardError", "Program", "UntrueRecordingError", "same_bits"]
@@ -422,6 +422,8 @@ def _call_gate(call: Callable[..., Any], between: Callable[[], None] | None, *op
         between()
     try:
         return call(*map(read_only, operands))
+    except StoppedError:
+        raise
     except GraphsvcError as error:
         # A gate that comes before it in the graph may have an error to tell, too: the loops find the first one.
         raise GuardError from error

@@ -1,5 +1,6 @@
 """Derivatives beyond one gradient: along directions, second ones, whole Jacobians, and many vectors in one call."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +39,7 @@ Blocks = dict[str, dict[str, Array]]
 Between = Callable[[], None] | None
 
 _MOST_VECTORS: Final = 2**20
+_MOST_KEPT: Final = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +138,22 @@ class Derivatives:
         question = self._question(inputs, names, wrt, tuple(given), differentiated)
         parts = self._judged_directions(question, given, vectors, "The vector")
         primal = None if vectors is None else self._primal(question)[1]
+        _keep_memory(sum(question.specs[name].nbytes for name in question.wrt))
         several: list[dict[str, Array]] = []
         gradients: dict[str, Array] = {}
         verification = Verification(self._runnable.verified)
         for part in parts:
             gradients, products = self._second(question, differentiated, output_gradients, part, primal, verification)
             several.append(products)
+            del products
         disconnected = [name for name in question.wrt if name not in gradients]
-        zeros = {name: np.zeros(question.specs[name].shape, question.specs[name].dtype) for name in question.wrt}
-        firsts = {name: owned(gradients.get(name, zeros[name])) for name in question.wrt}
-        seconds = _stacked([{n: part.get(n, zeros[n]) for n in question.wrt} for part in several], vectors)
+        for part in (gradients, *several):
+            for name in question.wrt:
+                if name not in part:
+                    part[name] = np.zeros(question.specs[name].shape, question.specs[name].dtype)
+        firsts = {name: _taken(gradients, name) for name in question.wrt}
+        del part
+        seconds = {name: _stacked_taken(several, name, vectors) for name in question.wrt}
         return InputGradients(firsts, disconnected), InputGradients(seconds, disconnected)
 
     def jacobian(
@@ -402,9 +410,38 @@ def _sliced(given: Mapping[str, object], count: int, what: str) -> list[dict[str
 
 
 def _stacked(parts: list[dict[str, Array]], vectors: int | None) -> dict[str, Array]:
-    if vectors is None:
-        return {name: owned(array) for name, array in parts[0].items()}
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    return {name: _stacked_taken(parts, name, vectors) for name in tuple(parts[0])}
+
+
+def _stacked_taken(parts: list[dict[str, Array]], name: str, vectors: int | None) -> Array:
+    return _taken(parts[0], name) if vectors is None else np.stack([part[name] for part in parts])
+
+
+def _keep_memory(size: int) -> None:
+    """Have the allocator keep freed memory of about that size for the next call, and not give it back to the system.
+
+    It keeps twice as much as the largest array that was ever freed, and the results of one call are as much as that;
+    getting their pages anew took as long as three gradients. This array is not written to, and so takes no memory.
+    """
+    np.empty(min(8 * size, _MOST_KEPT), np.uint8)
+
+
+def _taken(arrays: dict[str, Array], name: str) -> Array:
+    """Take an array out, as one that nobody else has and that may be written to; a copy if somebody might have it."""
+    array = arrays.pop(name)
+    # Fresh memory for a large copy takes longer than the rest. Two references are this one and that of the call.
+    if sys.getrefcount(array) > 2 or not array.flags.c_contiguous:
+        return owned(array)
+    base = array.base
+    if base is None and array.flags.owndata:
+        array.flags.writeable = True
+        return array
+    # Another shape of an array that is nobody's: one reference more, that of the view.
+    whole = type(base) is np.ndarray and base.flags.owndata and base.size == array.size and sys.getrefcount(base) == 3
+    if base is None or not whole or not base.flags.writeable:
+        return owned(array)
+    array.flags.writeable = True
+    return array
 
 
 def _handed_over(results: Mapping[str, Array]) -> dict[str, Array]:

@@ -123,7 +123,7 @@ def _sum_of_rows(rows: Array, ids: Array, count: int) -> Array:
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    # Sums in float16 stop at 2048.
+    # Rounded once, and not at every addition.
     wide = rows.astype(np.result_type(rows.dtype, np.float32))
     sums = np.add.reduceat(np.take(wide, order, axis=0), starts, axis=0)
     if type(sums) is np.ndarray:

@@ -116,12 +116,35 @@ class RunnableGraph:
             except GuardError:
                 return self._looped(self._judged(inputs, wrt, output_gradients, outputs), between)
         question = self._judged(inputs, wrt, output_gradients, outputs)
-        answered, answer = self._planned(question, between)
-        if answered is None:
-            return self._looped(question, between)
-        if known and answer:
-            self._questions.learn(known[0], answer)
-        return answered
+        return self._answered(question, known[0] if known else None, between)
+
+    def pulled(
+        self,
+        inputs: dict[str, Array],
+        wrt: tuple[str, ...],
+        output_gradients: dict[str, Array],
+        between: Callable[[], None] | None,
+    ) -> Results:
+        """Answer as `value_and_grad` does, for gates that ask the same thousands of times: judged once for all shapes.
+
+        Args:
+            inputs: Plain arrays, in the order of the graph.
+            wrt: Inputs whose gradients are wanted.
+            output_gradients: Plain arrays.
+            between: See `value_and_grad`.
+        """
+        if self._holds_graphs:
+            return self.value_and_grad(inputs, wrt, output_gradients, None, between)
+        given = (*inputs.values(), *output_gradients.values())
+        # No question of `known` begins so.
+        key = ("pulled", wrt, *output_gradients, *[(array.shape, array.dtype) for array in given])
+        answer = self._questions.find(key)
+        if answer:
+            try:
+                return answer.run(inputs, output_gradients, between)
+            except GuardError:
+                return self._looped(self._judged(inputs, wrt, output_gradients, None), between)
+        return self._answered(self._judged(inputs, wrt, output_gradients, None), key, between)
 
     def prepared(
         self,
@@ -132,6 +155,17 @@ class RunnableGraph:
     ) -> "Prepared":
         """See `ComputationalGraph.prepare`."""
         return Prepared(self, self._judged(inputs, wrt, output_gradients, outputs))
+
+    def _answered(
+        self, question: _Question, key: tuple[Hashable, ...] | None, between: Callable[[], None] | None
+    ) -> Results:
+        """Answer a question that was judged, and keep what answers it if it has a key."""
+        answered, answer = self._planned(question, between)
+        if answered is None:
+            return self._looped(question, between)
+        if answer and key is not None:
+            self._questions.learn(key, answer)
+        return answered
 
     def _planned(self, question: _Question, between: Callable[[], None] | None) -> tuple[Results | None, Answer | None]:
         """Answer with a program, and return it with the answer; None where the gates must run one by one."""
@@ -409,12 +443,14 @@ class Prepared:
             reserve: Called with the bytes that are needed where they are more than `peak_bytes`; what it raises stops
                 the run.
         """
-        answered, _ = self._graph._planned(self._question, between)
-        if answered is not None:
-            return answered
-        if reserve and self.estimate.peak_bytes > self.peak_bytes:
-            reserve(self.estimate.peak_bytes)
-        return self._graph._looped(self._question, between)
+        # Gates that hold graphs ask as well.
+        with asking(between):
+            answered, _ = self._graph._planned(self._question, between)
+            if answered is not None:
+                return answered
+            if reserve and self.estimate.peak_bytes > self.peak_bytes:
+                reserve(self.estimate.peak_bytes)
+            return self._graph._looped(self._question, between)
 
 
 def gradients_of(

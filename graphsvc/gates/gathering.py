@@ -153,7 +153,7 @@ class Compress(Gate):
         if count != self.size:
             msg = f"The condition holds for {count} elements, but attribute 'size' is {self.size}. Make them equal."
             raise GateDataError(msg)
-        return np.compress(condition, x, axis=self.axis)
+        return np.take(x, np.flatnonzero(condition), axis=self.axis)
 
     def backward_x(self, dz: Array, condition: Array, x_shape: tuple[int, ...]) -> Array:
         # Where each element stands among the chosen ones; a gather may be differentiated again.

@@ -61,10 +61,11 @@ class _Scatter(Gate):
             case "multiply":
                 return x * _products(places, updates, x.shape)
             case _:
-                ufunc = np.maximum if self.reduction == "max" else np.minimum
-                z = x.reshape(-1).copy()
-                ufunc.at(z, places.reshape(-1), updates.reshape(-1))
-                return z.reshape(x.shape)
+                if not places.size:
+                    return x.copy()
+                best, written = _extremes(places, updates, x.shape, largest=self.reduction == "max")
+                extreme = np.maximum(x, best) if self.reduction == "max" else np.minimum(x, best)
+                return np.where(written, extreme, x)
 
     def _of_operand(self, dz: Array, x: Array, places: Array, updates: Array, z: Array) -> Array:
         match self.reduction:
@@ -107,6 +108,24 @@ def _writers(places: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     writer = np.full(prod(shape), -1, np.intp)
     writer[places.reshape(-1)] = np.arange(places.size)
     return np.maximum(writer, 0).reshape(shape), (writer >= 0).reshape(shape)
+
+
+def _extremes(places: Array, updates: Array, shape: tuple[int, ...], *, largest: bool) -> tuple[Array, Array]:
+    """Return for each place the extreme of its updates, and whether there is one. Shape `shape`.
+
+    It is picked out of the sorted updates, so that it may be differentiated along a direction as well.
+    """
+    flat, values = places.reshape(-1), updates.reshape(-1)
+    by_value = np.argsort(values, kind="stable")
+    order = np.take(by_value, np.argsort(np.take(flat, by_value), kind="stable"))
+    last, written = _writers(np.take(flat, order), shape)
+    best = np.take(values, np.take(order, last))
+    if not largest:
+        backwards = np.flip(order)
+        first, _ = _writers(np.take(flat, backwards), shape)
+        # NaN, which is sorted to the end, is less than nothing and still the result.
+        best = np.where(np.isnan(best), best, np.take(values, np.take(backwards, first)))
+    return best, written
 
 
 def _running_products(values: Array, group: Array) -> Array:

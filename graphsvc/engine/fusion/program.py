@@ -142,11 +142,22 @@ class Program:
         What a gate that runs as it is takes for itself is not known, and not counted.
         """
         alive = peak = 0
+        roots: dict[int, int] = {}
+        holders: Counter[int] = Counter()
         for part, frees in zip(self.parts, self._frees, strict=True):
-            made = sum(self.nbytes(result) for result in self._line_results(part))
-            alive += made
+            for value in self._line_results(part):
+                # An array lives as long as any view of it.
+                root = value
+                if isinstance(part, Operation) and value in self._views:
+                    root = roots.get(part.operands[0], part.operands[0])
+                roots[value] = root
+                holders[root] += 1
+                alive += self.nbytes(value)
             peak = max(peak, alive)
-            alive -= sum(self.nbytes(value) for value in frees if value not in self._given)
+            for value in frees:
+                root = roots.get(value, value)
+                holders[root] -= 1
+                alive -= self.nbytes(root) if holders[root] == 0 and root not in self._given else 0
         # A view becomes an array of its own as well, such as the gradient of a sum, which repeats one number.
         copies = sum(
             self.lowered.spec(value).nbytes

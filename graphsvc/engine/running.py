@@ -1,6 +1,6 @@
 """Running a graph: questions judged, programs made and kept, or the two loops called, and results handed over."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,6 +109,46 @@ class RunnableGraph:
             except GuardError:
                 planned = False
         question = self._judged(inputs, wrt, output_gradients, outputs)
+        return self._answered(question, known[0] if known else None, between, planned=planned)
+
+    def pulled(
+        self,
+        inputs: dict[str, Array],
+        wrt: tuple[str, ...],
+        output_gradients: dict[str, Array],
+        between: Callable[[], None] | None,
+    ) -> Results:
+        """Answer as `value_and_grad` does, for gates that ask the same thousands of times: judged once for all shapes.
+
+        Args:
+            inputs: Plain arrays, in the order of the graph.
+            wrt: Inputs whose gradients are wanted.
+            output_gradients: Plain arrays.
+            between: See `value_and_grad`.
+        """
+        if self._holds_graphs:
+            return self.value_and_grad(inputs, wrt, output_gradients, None, between)
+        given = (*inputs.values(), *output_gradients.values())
+        # No question of `known` begins so.
+        key = ("pulled", wrt, *output_gradients, *[(array.shape, array.dtype) for array in given])
+        answer = self._questions.find(key)
+        planned = True
+        if answer:
+            try:
+                return answer.run(inputs, output_gradients, between)
+            except GuardError:
+                planned = False
+        return self._answered(self._judged(inputs, wrt, output_gradients, None), key, between, planned=planned)
+
+    def _answered(
+        self,
+        question: _Question,
+        key: tuple[Hashable, ...] | None,
+        between: Callable[[], None] | None,
+        *,
+        planned: bool,
+    ) -> Results:
+        """Answer a question that was judged, and keep what answers it if it has a key."""
         while planned and (answer := self._answer(question)):
             try:
                 answered = answer.run(question.inputs, question.arriving, between)
@@ -117,8 +157,8 @@ class RunnableGraph:
             except UntrueRecordingError as error:
                 self._recordings.distrust(error.node.gate, str(error))
             else:
-                if known:
-                    self._questions.learn(known[0], answer)
+                if key is not None:
+                    self._questions.learn(key, answer)
                 return answered
         return self._looped(question, between)
 

@@ -122,7 +122,8 @@ def check_gradients_move(
         right, left = (above[position] - gradient) / h, (gradient - below[position]) / h
         noise = 64 * np.finfo(gradient.dtype).eps * max(size, float(np.max(np.abs(gradient), initial=0.0))) / h
         # In the run itself rounding was that of its dtypes.
-        narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *kept.record.output_dtypes))
+        smooth = [d for d in kept.record.output_dtypes if is_differentiable(d)]
+        narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *smooth))
         noise += 64 * narrow * size * _STEP / h
         if _is_off(mine, left, right, float(noise), max(_CLEAR, 8 * narrow**0.5)):
             _refuse(step, "backward does not move as differences of it do")

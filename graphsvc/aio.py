@@ -55,6 +55,19 @@ class AsyncClient:
         response = await self._call("ListGates", service_pb2.ListGatesRequest(), None)
         return list(response.gates)
 
+    async def describe_gate(self, name: str) -> service_pb2.DescribeGateResponse:
+        """Return all that the server knows of a gate, which need not be installed here, as a message of `graphsvc.v1`.
+
+        Args:
+            name: Its name, with the namespace of its plugin.
+
+        Raises:
+            UnknownGateError: The server has none of that name.
+        """
+        request = service_pb2.DescribeGateRequest(name=name)
+        found: service_pb2.DescribeGateResponse = await self._call("DescribeGate", request, None)
+        return found
+
     async def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
         info: service_pb2.GetServerInfoResponse = await self._call(

@@ -84,6 +84,7 @@ class Server:
         methods: dict[str, Any] = {
             "Evaluate": grpc.unary_unary_rpc_method_handler(self._evaluate),
             "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self._service.list_gates)),
+            "DescribeGate": grpc.unary_unary_rpc_method_handler(self._describe_gate),
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self._service.server_info)),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
@@ -122,6 +123,10 @@ class Server:
             # The client went away, or its deadline passed. The thread runs on to the end of its gate.
             stop.set()
             raise
+
+    async def _describe_gate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        # The example of a gate is planned, which may take as long as its author pleases.
+        return await self._answer(lambda: self._service.describe_gate(data), context)
 
     def _simple(self, answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Any]:
         """Return a handler of a method whose answer is at hand, and so needs no thread."""

@@ -12,6 +12,7 @@ from graphsvc import __version__
 from graphsvc.arrays import Array, Weak
 from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
 from graphsvc.document import digest_of
+from graphsvc.engine.description import describe_gate
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.registry import Registry
@@ -182,6 +183,30 @@ class Service:
         """Answer a ListGatesRequest with a ListGatesResponse, made beforehand."""
         parse_message(service_pb2.ListGatesRequest, data)
         return self._gates
+
+    def describe_gate(self, data: bytes) -> bytes:
+        """Answer a DescribeGateRequest with a DescribeGateResponse.
+
+        Raises:
+            UnknownGateError: There is no such gate here.
+        """
+        request = parse_message(service_pb2.DescribeGateRequest, data)
+        found = describe_gate(request.name, self._registry)
+        return service_pb2.DescribeGateResponse(
+            gate=_gate_message(request.name, self._registry.gate_class(request.name)),
+            plugin=found.plugin,
+            plugin_version=found.plugin_version,
+            integer_operands=found.integers,
+            disconnected_operands=found.disconnected,
+            elementwise=found.elementwise,
+            linear=found.linear,
+            example=found.example,
+            example_operands=[
+                service_pb2.ExampleOperand(name=name, spec=spec) for name, spec in found.example_operands.items()
+            ],
+            fuses=found.fuses,
+            reason=found.reason,
+        ).SerializeToString()
 
     def server_info(self, data: bytes) -> bytes:
         """Answer a GetServerInfoRequest with a GetServerInfoResponse, made beforehand."""

@@ -80,6 +80,46 @@ class Gate(_message.Message):
     deterministic: bool
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., documentation: _Optional[str] = ..., operands: _Optional[_Iterable[str]] = ..., variadic: _Optional[bool] = ..., outputs: _Optional[_Iterable[str]] = ..., differentiable_operands: _Optional[_Iterable[str]] = ..., attributes_schema: _Optional[str] = ..., deterministic: _Optional[bool] = ...) -> None: ...
 
+class DescribeGateRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DescribeGateResponse(_message.Message):
+    __slots__ = ("gate", "plugin", "plugin_version", "integer_operands", "disconnected_operands", "elementwise", "linear", "example", "example_operands", "fuses", "reason")
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_OPERANDS_FIELD_NUMBER: _ClassVar[int]
+    DISCONNECTED_OPERANDS_FIELD_NUMBER: _ClassVar[int]
+    ELEMENTWISE_FIELD_NUMBER: _ClassVar[int]
+    LINEAR_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_OPERANDS_FIELD_NUMBER: _ClassVar[int]
+    FUSES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    gate: Gate
+    plugin: str
+    plugin_version: str
+    integer_operands: _containers.RepeatedScalarFieldContainer[str]
+    disconnected_operands: _containers.RepeatedScalarFieldContainer[str]
+    elementwise: bool
+    linear: bool
+    example: str
+    example_operands: _containers.RepeatedCompositeFieldContainer[ExampleOperand]
+    fuses: bool
+    reason: str
+    def __init__(self, gate: _Optional[_Union[Gate, _Mapping]] = ..., plugin: _Optional[str] = ..., plugin_version: _Optional[str] = ..., integer_operands: _Optional[_Iterable[str]] = ..., disconnected_operands: _Optional[_Iterable[str]] = ..., elementwise: _Optional[bool] = ..., linear: _Optional[bool] = ..., example: _Optional[str] = ..., example_operands: _Optional[_Iterable[_Union[ExampleOperand, _Mapping]]] = ..., fuses: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExampleOperand(_message.Message):
+    __slots__ = ("name", "spec")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    spec: str
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[str] = ...) -> None: ...
+
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

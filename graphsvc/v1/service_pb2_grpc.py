@@ -48,6 +48,11 @@ class GraphServiceStub:
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.SerializeToString,
                 response_deserializer=graphsvc_dot_v1_dot_service__pb2.ListGatesResponse.FromString,
                 _registered_method=True)
+        self.DescribeGate = channel.unary_unary(
+                '/graphsvc.v1.GraphService/DescribeGate',
+                request_serializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateRequest.SerializeToString,
+                response_deserializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/graphsvc.v1.GraphService/GetServerInfo',
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.GetServerInfoRequest.SerializeToString,
@@ -81,6 +86,15 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeGate(self, request, context):
+        """Describes one gate, which the client need not have. It may be repeated.
+
+        NOT_FOUND: there is no such gate here (GATE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Says what the server is: versions, limits and plugins. It may be repeated.
         """
@@ -100,6 +114,11 @@ def add_GraphServiceServicer_to_server(servicer, server):
                     servicer.ListGates,
                     request_deserializer=graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.FromString,
                     response_serializer=graphsvc_dot_v1_dot_service__pb2.ListGatesResponse.SerializeToString,
+            ),
+            'DescribeGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeGate,
+                    request_deserializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateRequest.FromString,
+                    response_serializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -165,6 +184,33 @@ class GraphService:
             '/graphsvc.v1.GraphService/ListGates',
             graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.SerializeToString,
             graphsvc_dot_v1_dot_service__pb2.ListGatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graphsvc.v1.GraphService/DescribeGate',
+            graphsvc_dot_v1_dot_service__pb2.DescribeGateRequest.SerializeToString,
+            graphsvc_dot_v1_dot_service__pb2.DescribeGateResponse.FromString,
             options,
             channel_credentials,
             insecure,

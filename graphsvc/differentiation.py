@@ -1,14 +1,15 @@
 """Questions for derivatives as they come in messages, put to a graph."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from graphsvc.arrays import Weak
+from graphsvc.arrays import Array, Weak
 from graphsvc.codec import named_arrays, named_tensors, tensor_from_array
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import RequestError
 from graphsvc.v1 import service_pb2
 
-__all__ = ["differentiated", "output_gradients_of"]
+__all__ = ["DerivativeQuestion", "differentiated", "output_gradients_of", "read_question"]
 
 
 def output_gradients_of(
@@ -23,9 +24,43 @@ def output_gradients_of(
     return {name: Weak(array) if name in weak else array for name, array in arrays.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class DerivativeQuestion:
+    """A question for derivatives, read; fields are the arguments of `jvp`, `hvp`, `jacobian` and `hessian`."""
+
+    kind: int
+    inputs: dict[str, Array]
+    directions: dict[str, Array]
+    wrt: list[str] | None
+    outputs: list[str] | None
+    output_gradients: dict[str, object] | None
+    vectors: int | None
+
+
+def read_question(request: service_pb2.DifferentiateRequest) -> DerivativeQuestion:
+    """Read a question for derivatives.
+
+    Raises:
+        RequestError: The kind of derivatives is not said, or something is given that does not belong to it.
+        InputError: A tensor contradicts itself.
+    """
+    kind = request.kind
+    along = kind in (service_pb2.DERIVATIVE_KIND_JVP, service_pb2.DERIVATIVE_KIND_HVP)
+    _refuse_strays(request, kind, along=along)
+    return DerivativeQuestion(
+        kind,
+        named_arrays(request.inputs, "Input"),
+        named_arrays(request.directions, "Direction"),
+        list(request.wrt.names) if request.HasField("wrt") else None,
+        list(request.outputs.names) if request.HasField("outputs") else None,
+        output_gradients_of(request),
+        request.vectors if request.HasField("vectors") else None,
+    )
+
+
 def differentiated(
     graph: ComputationalGraph,
-    request: service_pb2.DifferentiateRequest,
+    question: DerivativeQuestion,
     stop: Callable[[], None],
     within: Callable[[int], None],
 ) -> service_pb2.DifferentiateResponse:
@@ -33,25 +68,17 @@ def differentiated(
 
     Args:
         graph: The graph.
-        request: The question.
+        question: The question.
         stop: Called between gates; what it raises ends the evaluation.
         within: Called with the bytes of the results before they are there; what it raises ends the evaluation.
 
     Raises:
-        RequestError: The kind of derivatives is not said, or something is given that does not belong to it.
-        GraphsvcError: Whatever else is wrong.
+        GraphsvcError: Whatever is wrong.
     """
-    kind = request.kind
-    along = kind in (service_pb2.DERIVATIVE_KIND_JVP, service_pb2.DERIVATIVE_KIND_HVP)
-    _refuse_strays(request, kind, along=along)
-    inputs = named_arrays(request.inputs, "Input")
-    directions = named_arrays(request.directions, "Direction")
-    wrt = list(request.wrt.names) if request.HasField("wrt") else None
-    outputs = list(request.outputs.names) if request.HasField("outputs") else None
-    vectors = request.vectors if request.HasField("vectors") else None
-    arriving = output_gradients_of(request)
+    inputs, directions, wrt = question.inputs, question.directions, question.wrt
+    outputs, arriving, vectors = question.outputs, question.output_gradients, question.vectors
     stop()
-    match kind:
+    match question.kind:
         case service_pb2.DERIVATIVE_KIND_JVP:
             values, tangents = graph.jvp(inputs, directions, outputs, stop, vectors=vectors, within=within)
             return service_pb2.DifferentiateResponse(

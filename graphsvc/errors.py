@@ -40,8 +40,10 @@ The tree::
     ├── LimitError                      more than the server allows
     ├── StoppedError                    an evaluation was stopped between two gates
     │   └── DeadlineError
+    │       └── DeadlineTooShortError   known beforehand
     └── ServiceError                    something between client and server
         ├── MessageError                bytes that are no message
+        ├── BusyError                   the server has too much to do; to be tried again
         ├── UnknownGraphError           a digest that the server does not know
         ├── UnreachableError            no server answers
         └── ServerError                 the server failed: its fault
@@ -57,8 +59,10 @@ from typing import ClassVar, Final, Self
 __all__ = [
     "ArityError",
     "AttributeValueError",
+    "BusyError",
     "CycleError",
     "DeadlineError",
+    "DeadlineTooShortError",
     "DocumentError",
     "DtypeError",
     "DuplicateInputError",
@@ -396,6 +400,12 @@ class DeadlineError(StoppedError):
     reason = "DEADLINE_EXCEEDED"
 
 
+class DeadlineTooShortError(DeadlineError):
+    """The run would take longer than there is time; `facts["estimate_ms"]` says how long."""
+
+    reason = "DEADLINE_TOO_SHORT"
+
+
 class ServiceError(GraphsvcError):
     """Something went wrong between client and server."""
 
@@ -406,6 +416,12 @@ class MessageError(ServiceError):
     """Bytes that are not a message of the service."""
 
     reason = "MESSAGE_MALFORMED"
+
+
+class BusyError(ServiceError):
+    """The server has too much to do now; `facts["retry_ms"]` says when to try again."""
+
+    reason = "SERVER_BUSY"
 
 
 class UnknownGraphError(ServiceError):

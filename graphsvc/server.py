@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from graphsvc.admission import Machine, Queue, judge
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import GateError, GraphsvcError, LimitError, PluginError, ServerError
@@ -24,10 +25,13 @@ from graphsvc.settings import Settings
 from graphsvc.status import status_of
 from graphsvc.strictness import StrictParsing
 from graphsvc.v1 import service_pb2
+from graphsvc.work import Work
 
 __all__ = ["Server", "load_plugins", "run_server"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
+_T = TypeVar("_T")
+
 _SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GraphService"].full_name
 
 
@@ -66,7 +70,11 @@ class Server:
     def __init__(self, settings: Settings, registry: Registry, plugins: dict[str, PluginReport]) -> None:
         self._settings = settings
         self._service = Service(registry, plugins, settings)
+        self._machine = Machine.measured()
+        self._queue = Queue(settings.threads, settings)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
+        # Of their own, so that a call is refused in no time while graphs run.
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=(StrictParsing(),), options=_options(settings))
         self.port = 0
@@ -113,6 +121,7 @@ class Server:
         """Take no new calls, wait for those that run, and close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _evaluate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -123,18 +132,45 @@ class Server:
 
     async def _run(
         self,
-        answer: Callable[[bytes, Callable[[], None]], bytes],
+        read: Callable[[bytes, Callable[[], None]], Work],
         data: bytes,
         context: grpc.aio.ServicerContext[bytes, bytes],
     ) -> bytes:
+        """Read a request, admit it, wait for a place, and do the work; each in its turn may refuse it."""
         remaining = context.time_remaining()
         stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
         try:
-            return await self._answer(lambda: answer(data, stop), context)
+            return await _end(await self._admitted(read, data, stop), context)
         except asyncio.CancelledError:
             # The client went away, or its deadline passed. The thread runs on to the end of its gate.
             stop.set()
             raise
+
+    async def _admitted(
+        self, read: Callable[[bytes, Callable[[], None]], Work], data: bytes, stop: Stop
+    ) -> bytes | grpc.Status:
+        try:
+            self._queue.check_open()
+        except GraphsvcError as error:
+            return status_of(error)
+        loop = asyncio.get_running_loop()
+        work = await loop.run_in_executor(self._readers, _outcome, lambda: self._judged(read, data, stop))
+        if not isinstance(work, Work):
+            return work
+        nbytes = work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+        try:
+            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining)
+        except GraphsvcError as error:
+            return status_of(error)
+        done = self._threads.submit(_outcome, lambda: work.run(stop, lease))
+        # Not when nobody waits for the call any more, but when the thread is done with it.
+        done.add_done_callback(lambda _: loop.call_soon_threadsafe(lease.release))
+        return await asyncio.wrap_future(done)
+
+    def _judged(self, read: Callable[[bytes, Callable[[], None]], Work], data: bytes, stop: Stop) -> Work:
+        work = read(data, stop)
+        judge(work.estimate, self._machine.seconds(work.estimate), stop.remaining, self._settings)
+        return work
 
     async def _describe_gate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         # The example of a gate is planned, which may take as long as its author pleases.
@@ -151,7 +187,7 @@ class Server:
     async def _answer(self, work: Callable[[], bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         """Do the work in a thread, and end the call with the status of what it raises."""
         loop = asyncio.get_running_loop()
-        return await _end(await loop.run_in_executor(self._threads, _outcome, work), context)
+        return await _end(await loop.run_in_executor(self._readers, _outcome, work), context)
 
 
 async def _end(outcome: bytes | grpc.Status, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -161,7 +197,7 @@ async def _end(outcome: bytes | grpc.Status, context: grpc.aio.ServicerContext[b
     return b""
 
 
-def _outcome(work: Callable[[], bytes]) -> bytes | grpc.Status:
+def _outcome(work: Callable[[], _T]) -> _T | grpc.Status:
     """Return what `work` returns, or the status of what it raises. Nothing escapes.
 
     SystemExit in the event loop would end the server, and anything else would tell its text to the client.
@@ -175,7 +211,7 @@ def _outcome(work: Callable[[], bytes]) -> bytes | grpc.Status:
         return status_of(ServerError(msg, correlation_id=correlation_id))
 
 
-def _attempt(work: Callable[[], bytes]) -> bytes | grpc.Status:
+def _attempt(work: Callable[[], _T]) -> _T | grpc.Status:
     try:
         return work()
     except MemoryError:

@@ -5,14 +5,18 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from google.protobuf.message import Message
+
 from graphsvc import __version__
+from graphsvc.arrays import Array
 from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
-from graphsvc.differentiation import differentiated, output_gradients_of
+from graphsvc.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
+from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.registry import Registry
@@ -20,6 +24,7 @@ from graphsvc.errors import DeadlineError, LimitError, RequestError, StoppedErro
 from graphsvc.gate import Gate
 from graphsvc.settings import Settings
 from graphsvc.v1 import graph_pb2, service_pb2
+from graphsvc.work import Work, derivatives_estimate, vectors_estimate
 
 __all__ = ["GraphCache", "Service", "Stop"]
 
@@ -40,6 +45,11 @@ class Stop:
     def set(self) -> None:
         """Stop the evaluation before its next gate."""
         self._stopped.set()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline."""
+        return self._deadline - time.monotonic()
 
     def __call__(self) -> None:
         """Raise StoppedError or DeadlineError if the evaluation is to stop."""
@@ -97,12 +107,12 @@ class Service:
         self._gates = service_pb2.ListGatesResponse(gates=_gate_messages(registry)).SerializeToString()
         self._info = _server_info(plugins, settings).SerializeToString()
 
-    def evaluate(self, data: bytes, stop: Callable[[], None]) -> bytes:
-        """Answer an EvaluateRequest with an EvaluateResponse.
+    def evaluate(self, data: bytes, stop: Callable[[], None]) -> Work:
+        """Read and judge an EvaluateRequest; the work gives an EvaluateResponse.
 
         Args:
             data: The serialized request.
-            stop: Called between gates; what it raises ends the evaluation.
+            stop: Called now and then; what it raises ends the reading.
 
         Raises:
             GraphsvcError: Whatever is wrong.
@@ -113,33 +123,42 @@ class Service:
         self._within("max_tensors", len(request.inputs), "inputs")
         inputs = named_arrays(request.inputs, "Input")
         stop()
-        outputs, gradients = graph.value_and_grad(
-            inputs,
-            wrt=request.wrt.names if request.HasField("wrt") else None,
-            output_gradients=output_gradients_of(request),
-            outputs=request.outputs.names if request.HasField("outputs") else None,
-            between=stop,
-            vectors=request.vectors if request.HasField("vectors") else None,
-            within=self._fits,
-        )
-        self._within(
-            "max_message_bytes", sum(a.nbytes for a in (*outputs.values(), *gradients.values())), "bytes of results"
-        )
-        response = service_pb2.EvaluateResponse(
-            outputs=named_tensors(outputs),
-            input_gradients=named_tensors(gradients),
-            disconnected=gradients.disconnected,
-            graph_digest=digest,
-        )
-        self._within("max_message_bytes", response.ByteSize(), "bytes of results with their names")
-        return response.SerializeToString()
+        wrt = list(request.wrt.names) if request.HasField("wrt") else None
+        outputs = list(request.outputs.names) if request.HasField("outputs") else None
+        arriving = output_gradients_of(request)
+        vectors = request.vectors if request.HasField("vectors") else None
 
-    def differentiate(self, data: bytes, stop: Callable[[], None]) -> bytes:
-        """Answer a DifferentiateRequest with a DifferentiateResponse.
+        def answered(results: tuple[Mapping[str, Array], InputGradients]) -> bytes:
+            values, gradients = results
+            return self._serialized(
+                service_pb2.EvaluateResponse(
+                    outputs=named_tensors(values),
+                    input_gradients=named_tensors(gradients),
+                    disconnected=gradients.disconnected,
+                    graph_digest=digest,
+                )
+            )
+
+        if vectors is None:
+            prepared = graph.prepare(inputs, wrt, arriving, outputs)
+            self._fits(prepared.estimate.result_bytes)
+            held = len(data) + 3 * prepared.estimate.result_bytes
+            return Work(prepared.estimate, held, prepared, lambda stop, more: answered(prepared.run(stop, more)))
+        estimate = vectors_estimate(graph.estimate(inputs, wrt, outputs), vectors)
+
+        def many(stop: Callable[[], None], more: Callable[[int], None]) -> bytes:
+            return answered(
+                graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=self._fits)
+            )
+
+        return Work(estimate, len(data) + 3 * estimate.result_bytes, None, many)
+
+    def differentiate(self, data: bytes, stop: Callable[[], None]) -> Work:
+        """Read and judge a DifferentiateRequest; the work gives a DifferentiateResponse.
 
         Args:
             data: The serialized request.
-            stop: Called between gates; what it raises ends the evaluation.
+            stop: Called now and then; what it raises ends the reading.
 
         Raises:
             GraphsvcError: Whatever is wrong.
@@ -148,8 +167,17 @@ class Service:
         request = parse_message(service_pb2.DifferentiateRequest, data)
         digest, graph = self._graph(request, stop)
         self._within("max_tensors", len(request.inputs) + len(request.directions), "inputs and directions")
-        response = differentiated(graph, request, stop, self._fits)
-        response.graph_digest = digest
+        question = read_question(request)
+        estimate = derivatives_estimate(graph, question)
+
+        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> bytes:
+            response = differentiated(graph, question, stop, self._fits)
+            response.graph_digest = digest
+            return self._serialized(response)
+
+        return Work(estimate, len(data) + 3 * estimate.result_bytes, None, answer)
+
+    def _serialized(self, response: Message) -> bytes:
         self._within("max_message_bytes", response.ByteSize(), "bytes of results with their names")
         return response.SerializeToString()
 

@@ -17,6 +17,10 @@ def _listed(value: object) -> object:
     return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
 
+def _half_the_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
 class Settings(BaseSettings):
     """What the operator of a server decides. Each field may be set as `GRAPHSVC_<NAME>` in the environment."""
 
@@ -42,6 +46,22 @@ class Settings(BaseSettings):
     max_tensors: Annotated[int, Field(ge=1, le=2**53, description="Constants in a graph; inputs in a request.")] = 4096
     max_outputs: Annotated[int, Field(ge=1, le=2**53, description="Outputs of a graph.")] = 256
     max_seconds: Annotated[float, Field(gt=0, description="How long an evaluation may take.")] = 60.0
+    max_tensor_bytes: Annotated[
+        int, Field(ge=1, le=2**53, description="Largest value in a graph, as its shape says, in bytes.")
+    ] = 1024 * _MIB
+    max_run_bytes: Annotated[
+        int,
+        Field(ge=_MIB, le=2**53, description="What an evaluation may take at one time beside its inputs, in bytes."),
+    ] = 4096 * _MIB
+    max_flops: Annotated[int, Field(ge=1, le=2**63, description="Floating-point operations of an evaluation.")] = 10**13
+    max_gate_flops: Annotated[
+        int, Field(ge=1, le=2**63, description="Floating-point operations of one gate, which nothing stops meanwhile.")
+    ] = 10**12
+    memory_bytes: Annotated[
+        int, Field(ge=_MIB, le=2**53, description="What all evaluations together may take at one time, in bytes.")
+    ] = Field(default_factory=_half_the_memory)
+    queue_length: Annotated[int, Field(ge=0, le=2**31, description="Calls that may wait for others.")] = 64
+    queue_seconds: Annotated[float, Field(ge=0, description="How long a call may have to wait for others.")] = 10.0
     cached_graphs: Annotated[int, Field(ge=0, le=2**53, description="Graphs kept for calls by digest.")] = 256
     cached_bytes: Annotated[int, Field(ge=0, le=2**53, description="Bytes of the graphs kept, as they were sent.")] = (
         256 * _MIB
@@ -50,7 +70,18 @@ class Settings(BaseSettings):
 
     def limits(self) -> dict[str, float]:
         """Return the limits that concern a client, by name."""
-        names = ("max_message_bytes", "max_nodes", "max_operands", "max_tensors", "max_outputs", "max_seconds")
+        names = (
+            "max_message_bytes",
+            "max_nodes",
+            "max_operands",
+            "max_tensors",
+            "max_outputs",
+            "max_tensor_bytes",
+            "max_run_bytes",
+            "max_flops",
+            "max_gate_flops",
+            "max_seconds",
+        )
         return {name: getattr(self, name) for name in names}
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import grpc
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from graphsvc.errors import (
+    BusyError,
     DeadlineError,
     GateContractError,
     GateError,
@@ -48,12 +49,16 @@ _CODES: Final[dict[type[GraphsvcError], int]] = {
     StoppedError: code_pb2.CANCELLED,
     DeadlineError: code_pb2.DEADLINE_EXCEEDED,
     MessageError: code_pb2.INVALID_ARGUMENT,
+    BusyError: code_pb2.RESOURCE_EXHAUSTED,
     UnknownGraphError: code_pb2.NOT_FOUND,
     UnreachableError: code_pb2.UNAVAILABLE,
     GraphsvcError: code_pb2.INTERNAL,
 }
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+_PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+"""Tells the retries of gRPC's clients, in every language, when to try again; a negative number that it is of no use."""
+
 _LONGEST_MESSAGE: Final = 512
 _LONGEST_FACT: Final = 160
 """gRPC drops trailing metadata over 8 KiB, the status with it, so what is sent is short."""
@@ -84,18 +89,36 @@ def _told(error: GraphsvcError) -> str:
 def status_of(error: GraphsvcError) -> grpc.Status:
     """Return the status with which a call ends that raised `error`."""
     facts = {shortened(key, 40): shortened(value, _LONGEST_FACT) for key, value in list(error.facts.items())[:8]}
-    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
-    ]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)]
     field = facts.get("path") or facts.get("input") or facts.get("output") or facts.get("node")
     if code_of(error) == code_pb2.INVALID_ARGUMENT and field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, reason=error.reason)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    pushback = None
+    if isinstance(error, BusyError):
+        pushback = int(error.facts.get("retry_ms", "100"))
+        details.append(
+            error_details_pb2.RetryInfo(
+                retry_delay=duration_pb2.Duration(nanos=pushback % 1000 * 10**6, seconds=pushback // 1000)
+            )
+        )
+    elif isinstance(error, LimitError):
+        pushback = -1
+        asked = f"{facts.get('asked', 'more')} of {facts.get('limit', 'what there is')}"
+        violation = error_details_pb2.QuotaFailure.Violation(subject=facts.get("limit", ""), description=asked)
+        details.append(error_details_pb2.QuotaFailure(violations=[violation]))
     packed = []
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    return rpc_status.to_status(status_pb2.Status(code=code_of(error), message=shortened(_told(error)), details=packed))
+    message = status_pb2.Status(code=code_of(error), message=shortened(_told(error)), details=packed)
+    status: Any = rpc_status.to_status(message)
+    if pushback is None:
+        return status  # type: ignore[no-any-return]
+    # A status that ends a call replaces what metadata there was, so all of it stands here.
+    return status._replace(  # type: ignore[no-any-return]
+        trailing_metadata=(*status.trailing_metadata, (_PUSHBACK_KEY, str(pushback)))
+    )
 
 
 def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:

@@ -42,6 +42,7 @@ class Estimate:
     Attributes:
         peak_bytes: Bytes of arrays at one time, with results and without inputs.
         result_bytes: Bytes of outputs and gradients.
+        output_elements: Elements of the outputs.
         flops: Floating-point operations.
         touched_bytes: Bytes that gates read and write.
         calls: How many times a gate is called.
@@ -54,6 +55,7 @@ class Estimate:
 
     peak_bytes: int
     result_bytes: int
+    output_elements: int
     flops: int
     touched_bytes: int
     calls: int
@@ -138,6 +140,7 @@ def estimate_plan(plan: Plan, specs: Mapping[str, Spec], wrt: Iterable[str]) -> 
     return Estimate(
         peak_bytes=ledger.peak + _RUN_BYTES + _NODE_BYTES * len(steps),
         result_bytes=sum(outputs) + sum(gradients),
+        output_elements=sum(known[source].size for source in plan.outputs.values() if source in known),
         flops=sum(cost.flops * passes[name] for name, cost in costs.items()),
         touched_bytes=sum(nbytes * passes[name] for name, nbytes in touched.items()),
         calls=sum(passes.values()),

@@ -16,6 +16,7 @@ from graphsvc.arrays import DTYPES, Array, ArraySpec, Literal, as_array, owned, 
 from graphsvc.document import GraphDocument, InputEntry, check_name, digest_of, document_from_json, document_to_json
 from graphsvc.engine.between import asking
 from graphsvc.engine.derivatives import Blocks, Derivatives
+from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.evaluation import Evaluation, InputGradients
 from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
@@ -472,6 +473,24 @@ class ComputationalGraph:
         if debug or profile:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
+
+    def estimate(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> Estimate:
+        """Return what a run would take at most, from shapes and dtypes alone.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one.
+            outputs: Outputs that are wanted; None means all.
+
+        Raises:
+            GraphsvcError: As `value_and_grad`, for a wrong graph or question.
+        """
+        return self._bind().estimated(inputs, wrt, outputs)
 
     def prepare(
         self,

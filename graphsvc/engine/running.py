@@ -340,12 +340,24 @@ class RunnableGraph:
         """Tell whether the program for a question is at hand, or there will be none."""
         return not _is_known(question) or self._answers.find(self._answer_key(question)) is not None
 
-    def _estimate(self, question: _Question) -> Estimate:
-        """Return what the two loops take for a question."""
-        specs = tuple(question.specs.values())
+    def estimated(
+        self, inputs: Mapping[str, object], wrt: Iterable[str] | None, outputs: Iterable[str] | None
+    ) -> Estimate:
+        """See `ComputationalGraph.estimate`."""
+        arrays = judge_inputs(self.inputs, inputs)
+        names = judge_outputs(self.sources, outputs)
+        specs = {name: spec_of(array) for name, array in arrays.items()}
+        wrt_names = judge_wrt(arrays, wrt)
+        plan = self.plan(specs, names, wrt_names, names if wrt_names else ())
+        return self._estimate(plan, specs, wrt_names, names)
+
+    def _estimate(
+        self, plan: Plan, specs: Mapping[str, ArraySpec], wrt: tuple[str, ...], differentiated: tuple[str, ...]
+    ) -> Estimate:
+        """Return what the two loops take for a plan."""
         return self._estimates.get(
-            (specs, tuple(question.plan.outputs), question.wrt, question.differentiated),
-            lambda: estimate_plan(question.plan, self.inferred(question.specs), question.wrt),
+            (tuple(specs.values()), tuple(plan.outputs), wrt, differentiated),
+            lambda: estimate_plan(plan, self.inferred(specs), wrt),
         )
 
     def _program_bytes(self, question: _Question) -> int | None:
@@ -418,7 +430,7 @@ class Prepared:
     def __init__(self, graph: RunnableGraph, question: _Question) -> None:
         self._graph = graph
         self._question = question
-        self.estimate = graph._estimate(question)
+        self.estimate = graph._estimate(question.plan, question.specs, question.wrt, question.differentiated)
 
     @functools.cached_property
     def peak_bytes(self) -> int:

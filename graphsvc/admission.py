@@ -1,0 +1,246 @@
+"""Admission: what a server lets in, by what it will take, before anything is allocated for it.
+
+`judge` refuses what is too much whatever else happens, which stays refused. `Queue` lets in as much at a time as there
+are threads and bytes, keeps a bounded number waiting in the order of their coming, and refuses the rest at once, to be
+tried again.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+
+from graphsvc.engine.estimate import Estimate
+from graphsvc.errors import BusyError, DeadlineError, DeadlineTooShortError, LimitError
+from graphsvc.settings import Settings
+
+__all__ = ["Lease", "Machine", "Queue", "judge"]
+
+_SECONDS_OF_A_CALL: Final = 10e-6
+_MARGIN: Final = 0.5
+"""Estimates of time may be twice what is then taken."""
+
+_LEARNING: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How fast this machine is."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+    @classmethod
+    def measured(cls) -> Self:
+        """Measure it, in some ten milliseconds."""
+        a = np.ones((256, 256))
+        b = np.ones(1 << 20)
+        out = np.empty_like(b)
+        return cls(2 * 256**3 / _fastest(lambda: a @ a), 3 * b.nbytes / _fastest(lambda: np.add(b, b, out=out)))
+
+    def seconds(self, estimate: Estimate) -> float:
+        """Return how long a run will take, within a factor of two or three."""
+        work = estimate.flops / self.flops_per_second + estimate.touched_bytes / self.bytes_per_second
+        return work + _SECONDS_OF_A_CALL * estimate.calls
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def judge(estimate: Estimate, seconds: float, remaining: float, settings: Settings) -> None:
+    """Refuse a run that is too much for this server at any time, or for the time that is left.
+
+    Args:
+        estimate: What it takes.
+        seconds: How long it will take.
+        remaining: Seconds until its deadline.
+        settings: The limits.
+
+    Raises:
+        LimitError: It is over a limit; the facts say which, and what was asked.
+        DeadlineTooShortError: It cannot be done by then.
+    """
+    node = estimate.largest_node
+    _within(settings, "max_tensor_bytes", estimate.largest, "bytes in the largest value", node)
+    _within(settings, "max_gate_flops", estimate.dearest, "operations in one gate", estimate.dearest_node)
+    _within(settings, "max_flops", estimate.flops, "operations")
+    if seconds * _MARGIN > settings.max_seconds:
+        msg = f"It would take about {seconds:.3g} seconds; this server gives {settings.max_seconds:g} (max_seconds)."
+        raise LimitError(msg, limit="max_seconds", asked=f"{seconds:.3g}")
+    if seconds * _MARGIN > remaining:
+        left = max(remaining, 0)
+        msg = f"It would take about {seconds:.3g} seconds, but {left:.3g} are left. Give it a longer timeout."
+        raise DeadlineTooShortError(msg, estimate_ms=str(round(1000 * seconds)))
+
+
+def _within(settings: Settings, limit: str, asked: int, what: str, node: str = "") -> None:
+    most = getattr(settings, limit)
+    if asked > most:
+        at = f" at node {node!r}" if node else ""
+        msg = f"There would be {asked:,} {what}{at}; this server allows {most:,} ({limit}). Ask for less at a time."
+        raise LimitError(msg, limit=limit, asked=str(asked), **({"node": node} if node else {}))
+
+
+class Lease:
+    """A place among the runs, and the bytes that go with it; given back exactly once."""
+
+    def __init__(self, queue: "Queue", nbytes: int, seconds: float) -> None:
+        self._queue = queue
+        self._started = time.monotonic()
+        self.nbytes = nbytes
+        self.seconds = seconds
+        self.released = False
+
+    def resize(self, nbytes: int) -> None:
+        """Take or give back bytes, from any thread.
+
+        Raises:
+            LimitError: That is more than the server has for all.
+            BusyError: That is more than it has now.
+        """
+        self._queue.resize(self, nbytes)
+
+    def release(self) -> None:
+        """Give all back. Only the first call does; it belongs to the event loop."""
+        if not self.released:
+            self.released = True
+            self._queue.leave(self, time.monotonic() - self._started)
+
+
+class Queue:
+    """Lets in what fits, in the order of its coming. But for `resize` its methods belong to the event loop."""
+
+    def __init__(self, slots: int, settings: Settings) -> None:
+        """Make a queue before so many threads."""
+        self._slots = slots
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._running: set[Lease] = set()
+        self._used = 0
+        self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
+        self._slowness = 1.0
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that are given out."""
+        return self._used
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return not self._running and not self._waiting
+
+    def wait_seconds(self) -> float:
+        """Return about how long who comes now would wait."""
+        leases = [*self._running, *(lease for lease, _ in self._waiting)]
+        return self._slowness * sum(lease.seconds for lease in leases) / self._slots
+
+    def check_open(self) -> None:
+        """Refuse who comes where nobody may wait any more; it takes no time, so that refusing costs nothing.
+
+        Raises:
+            BusyError: The queue is full.
+        """
+        if len(self._waiting) >= self._settings.queue_length:
+            self._refuse(f"{len(self._waiting)} calls wait already")
+        if self._waiting and self.wait_seconds() > self._settings.queue_seconds:
+            self._refuse(f"it would wait {self.wait_seconds():.3g} seconds")
+
+    async def enter(self, nbytes: int, seconds: float, remaining: float) -> Lease:
+        """Wait for a place, and for bytes.
+
+        Args:
+            nbytes: What it takes at most at one time.
+            seconds: How long it will take.
+            remaining: Seconds until its deadline.
+
+        Raises:
+            LimitError: The server never has so many bytes.
+            BusyError: The queue is full.
+            DeadlineError: The deadline passed meanwhile.
+        """
+        self._judge(nbytes)
+        lease = Lease(self, nbytes, seconds)
+        if not self._waiting and self._fits(lease):
+            self._start(lease)
+            return lease
+        self.check_open()
+        waiting = sum(other.nbytes for other, _ in self._waiting)
+        if waiting + nbytes > self._settings.memory_bytes // 4 and self._waiting:
+            self._refuse("the calls that wait take a quarter of its memory")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((lease, future))
+        try:
+            async with asyncio.timeout(max(remaining, 0)):
+                await future
+        except BaseException as error:
+            if lease in self._running:
+                lease.release()
+            else:
+                with suppress(ValueError):
+                    self._waiting.remove((lease, future))
+                self._let_in()
+            if isinstance(error, TimeoutError):
+                msg = "The deadline passed while the call waited for others. Try again later, or give it more time."
+                raise DeadlineError(msg) from None
+            raise
+        return lease
+
+    def leave(self, lease: Lease, taken: float) -> None:
+        """Take a lease back, and let others in."""
+        self._running.discard(lease)
+        with self._lock:
+            self._used -= lease.nbytes
+        if lease.seconds > 1e-3:
+            seen = min(max(taken / lease.seconds, 0.1), 10.0)
+            self._slowness += _LEARNING * (seen - self._slowness)
+        self._let_in()
+
+    def resize(self, lease: Lease, nbytes: int) -> None:
+        """See `Lease.resize`."""
+        self._judge(nbytes)
+        with self._lock:
+            if self._used + nbytes - lease.nbytes > self._settings.memory_bytes and nbytes > lease.nbytes:
+                self._refuse("other calls have its memory")
+            self._used += nbytes - lease.nbytes
+            lease.nbytes = nbytes
+
+    def _judge(self, nbytes: int) -> None:
+        most = min(self._settings.max_run_bytes, self._settings.memory_bytes)
+        if nbytes > most:
+            msg = f"The run would take {nbytes:,} bytes at a time; this server allows {most:,} (max_run_bytes)."
+            msg += " Ask for less at a time."
+            raise LimitError(msg, limit="max_run_bytes", asked=str(nbytes))
+
+    def _refuse(self, why: str) -> None:
+        # Not all at the same time again.
+        later = max(0.05, self.wait_seconds()) * (1 + 0.5 * np.random.default_rng().random())
+        msg = f"The server is busy: {why}. Try again in {later:.2g} seconds."
+        raise BusyError(msg, retry_ms=str(round(1000 * later)))
+
+    def _fits(self, lease: Lease) -> bool:
+        return len(self._running) < self._slots and self._used + lease.nbytes <= self._settings.memory_bytes
+
+    def _start(self, lease: Lease) -> None:
+        self._running.add(lease)
+        with self._lock:
+            self._used += lease.nbytes
+
+    def _let_in(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            lease, future = self._waiting.popleft()
+            if not future.done():
+                self._start(lease)
+                future.set_result(None)

@@ -1,0 +1,98 @@
+"""Work: a request that was read and judged, with what it will take, before any of it is done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from graphsvc.differentiation import DerivativeQuestion
+from graphsvc.engine.estimate import Estimate
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.running import Prepared
+from graphsvc.v1 import service_pb2
+
+__all__ = ["Reservation", "Work", "derivatives_estimate", "vectors_estimate"]
+
+_DUAL: Final = 4
+"""How many times what a gradient takes its derivative along a direction takes: tangents, and what checks them."""
+
+
+class Reservation(Protocol):
+    """What a run has for itself; see `graphsvc.admission.Lease`."""
+
+    nbytes: int
+
+    def resize(self, nbytes: int) -> None:
+        """Take or give back bytes."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request that was judged.
+
+    Attributes:
+        estimate: What it takes at most.
+        held_bytes: Bytes of the request and of the results with their message, while the work is done.
+        prepared: The question, where a program may take less than the estimate says.
+        answer: Does the work, and returns the response.
+    """
+
+    estimate: Estimate
+    held_bytes: int
+    prepared: Prepared | None
+    answer: Callable[[Callable[[], None], Callable[[int], None]], bytes]
+
+    def needed_bytes(self, most: int) -> int:
+        """Return the bytes to reserve; where only a program may do with `most`, that much to find out."""
+        peak = self.estimate.peak_bytes
+        if self.prepared is None:
+            return peak + self.held_bytes
+        if self.prepared.planned:
+            return self.prepared.peak_bytes + self.held_bytes
+        return max(min(peak + self.held_bytes, most), self.held_bytes)
+
+    def run(self, stop: Callable[[], None], reservation: Reservation) -> bytes:
+        """Do the work.
+
+        Raises:
+            LimitError: It turns out to take more than is allowed.
+            GraphsvcError: Whatever else is wrong.
+        """
+        if self.prepared is not None:
+            reservation.resize(self.prepared.peak_bytes + self.held_bytes)
+        return self.answer(stop, lambda nbytes: reservation.resize(nbytes + self.held_bytes))
+
+
+def vectors_estimate(one: Estimate, vectors: int) -> Estimate:
+    """Estimate what gradients for many output gradients take, in terms of those for one."""
+    results = vectors * one.result_bytes
+    return replace(
+        one,
+        peak_bytes=one.peak_bytes + 2 * results,
+        result_bytes=results,
+        flops=vectors * one.flops,
+        touched_bytes=vectors * one.touched_bytes,
+        calls=vectors * one.calls,
+    )
+
+
+def derivatives_estimate(graph: ComputationalGraph, question: DerivativeQuestion) -> Estimate:
+    """Estimate what derivatives take, in terms of a gradient."""
+    one = graph.estimate(question.inputs, None, question.outputs)
+    kind, vectors = question.kind, question.vectors
+    if kind in (service_pb2.DERIVATIVE_KIND_JVP, service_pb2.DERIVATIVE_KIND_HVP):
+        count = vectors or 1
+        results = 2 * count * one.result_bytes
+    else:
+        columns = sum(array.size for array in question.inputs.values() if array.dtype.kind in "fc")
+        rows = columns if kind == service_pb2.DERIVATIVE_KIND_HESSIAN else one.output_elements
+        count = min(columns, rows)
+        results = 8 * rows * columns
+    return replace(
+        one,
+        # Results are there twice while they are put in their places.
+        peak_bytes=_DUAL * one.peak_bytes + 2 * results,
+        result_bytes=results,
+        flops=_DUAL * count * one.flops,
+        touched_bytes=_DUAL * count * one.touched_bytes,
+        calls=_DUAL * count * one.calls,
+    )

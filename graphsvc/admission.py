@@ -28,6 +28,10 @@ _MARGIN: Final = 0.5
 
 _LEARNING: Final = 0.1
 
+_LEAST_FLOPS: Final = 5e9
+_LEAST_BYTES: Final = 2e9
+"""What every machine does in a second; one that seems slower was busy while it was measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -38,11 +42,14 @@ class Machine:
 
     @classmethod
     def measured(cls) -> Self:
-        """Measure it, in some ten milliseconds."""
-        a = np.ones((256, 256))
-        b = np.ones(1 << 20)
+        """Measure it, in a tenth of a second; the fastest of many short tries, for others may use it meanwhile."""
+        a = np.ones((128, 128))
+        # Three arrays that no cache holds.
+        b = np.ones(1 << 21)
         out = np.empty_like(b)
-        return cls(2 * 256**3 / _fastest(lambda: a @ a), 3 * b.nbytes / _fastest(lambda: np.add(b, b, out=out)))
+        flops = 2 * 128**3 / _fastest(lambda: a @ a)
+        nbytes = 3 * b.nbytes / _fastest(lambda: np.add(b, b, out=out))
+        return cls(max(flops, _LEAST_FLOPS), max(nbytes, _LEAST_BYTES))
 
     def seconds(self, estimate: Estimate) -> float:
         """Return how long a run will take, within a factor of two or three."""
@@ -52,7 +59,7 @@ class Machine:
 
 def _fastest(call: Callable[[], object]) -> float:
     times = []
-    for _ in range(5):
+    for _ in range(20):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)

@@ -1,0 +1,282 @@
+"""What a server lets in: refused by estimate, queued within bounds, and given back exactly once."""
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import graphsvc
+from graphsvc import errors
+from graphsvc.admission import Lease, Queue
+from graphsvc.codec import graph_from_document, named_tensors
+from graphsvc.settings import Settings
+from graphsvc.testing import serving
+from graphsvc.v1 import service_pb2, service_pb2_grpc
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def target():
+    with serving() as address:
+        yield address
+
+
+def doubling(times: int) -> str:
+    """Return a graph whose value is twice as long at each step."""
+    lines = ["a0 = reshape(x, shape=[1])"]
+    return "\n".join([*lines, *(f"a{i + 1} = concatenate(a{i}, a{i})" for i in range(times)), f"f = sum(a{times})"])
+
+
+LONG = "x = broadcast_to(a, shape=[1000000, 1]); y = broadcast_to(a, shape=[1, 1000000]); "
+
+BOMBS = {
+    "outer product of 7 TiB": (f"{LONG} f = sum(x @ y)", {"a": 1.0}, "max_tensor_bytes"),
+    "sum of 7 TiB": (f"{LONG} f = sum(x + y)", {"a": 1.0}, "max_tensor_bytes"),
+    "view of 4 TiB": ("f = sum(broadcast_to(x, shape=[1000000, 1000000]))", {"x": 1.0}, "max_tensor_bytes"),
+    "view that is materialised": (
+        "f = sum(broadcast_to(x, shape=[1000000, 1000000]) + 1)",
+        {"x": 1.0},
+        "max_tensor_bytes",
+    ),
+    "doubling chain": (doubling(30), {"x": 1.0}, "max_tensor_bytes"),
+    "tile": ("f = sum(tile(x, reps=[100000, 100000]))", {"x": 1.0}, "max_tensor_bytes"),
+    "padding of a trillion": ("f = sum(pad(x, pad_width=[[0, 1000000000]]))", {"x": [1.0]}, "max_tensor_bytes"),
+    "one hot of a billion classes": (
+        "f = sum(one_hot(i, depth=1000000000))",
+        {"i": np.zeros(100, np.int64)},
+        "max_tensor_bytes",
+    ),
+    "many values at once": (
+        "\n".join([f"a{i} = x * y * {i + 2}.5" for i in range(8)] + [f"b{i} = sort(a{i})" for i in range(8)])
+        + "\nf = sum(stop_gradient("
+        + " + ".join(f"take(b{i}, 0)" for i in range(8))
+        + "))",
+        {"x": np.ones((100_000, 1)), "y": np.ones((1, 1000))},
+        "max_run_bytes",
+    ),
+    "more operations than are allowed": (
+        "a = x @ y\n"
+        + "\n".join(f"a{i} = {'a' if i == 0 else f'a{i - 1}'} @ (x @ y)" for i in range(12))
+        + "\nf = sum(a11)",
+        {"x": np.ones((8192, 1), np.float32), "y": np.ones((1, 8192), np.float32)},
+        "max_gate_flops",
+    ),
+}
+
+
+def resident(process: int) -> int:
+    """Return the largest resident set of a process since `forget`, in bytes."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM"))
+
+
+def forget(process: int) -> None:
+    Path(f"/proc/{process}/clear_refs").write_text("5")
+
+
+def server_process(address: str) -> int:
+    """Return the process that listens at an address of this machine."""
+    port = f"{int(address.rsplit(':', 1)[1]):04X}"
+    tables = [Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    inode = next(row[9] for row in rows if row[1].endswith(f":{port}") and row[3] == "0A")
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            files = [os.readlink(file) for file in Path(f"/proc/{process}/fd").iterdir()]
+        except OSError:
+            continue
+        if f"socket:[{inode}]" in files:
+            return int(process)
+    raise AssertionError(address)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_by_estimate(target, name):
+    """What would take too much is refused for good, with the limit, before anything of it is allocated."""
+    text, inputs, limit = BOMBS[name]
+    graph = graphsvc.parse(text)
+    process = server_process(target)
+    with graphsvc.connect(target) as client:
+        # The first time, the server may learn what a name means.
+        for _ in range(2):
+            forget(process)
+            before = resident(process)
+            with pytest.raises(errors.LimitError) as caught:
+                client.value_and_grad(graph, inputs)
+            assert caught.value.facts["limit"] == limit
+            taken = resident(process) - before
+        sent = sum(np.asarray(value).nbytes for value in inputs.values())
+        # What it was sent, as bytes and as a message.
+        assert taken < MIB + 4 * sent, sent
+        assert client.value_and_grad(graphsvc.parse("f = x * x"), {"x": 3.0})[1] == {"x": 6.0}
+
+
+def test_a_refusal_for_good_says_so_to_every_client(target):
+    """A limit has a QuotaFailure, no RetryInfo, and the pushback that stops gRPC's own retries."""
+    graph = graphsvc.parse("f = sum(tile(x, reps=[1000000000]))")
+    request = service_pb2.EvaluateRequest(inputs=named_tensors({"x": np.ones(1)}))
+    request.graph.CopyFrom(graph_from_document(graph.document()))
+    with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GraphServiceStub(channel).Evaluate(request)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    metadata = dict(caught.value.trailing_metadata())
+    assert metadata["grpc-retry-pushback-ms"] == "-1"
+    kinds = {detail.TypeName() for detail in status_pb2.Status.FromString(metadata["grpc-status-details-bin"]).details}
+    assert kinds == {"google.rpc.ErrorInfo", "google.rpc.QuotaFailure"}
+    assert error_details_pb2.QuotaFailure.DESCRIPTOR.full_name in kinds
+
+
+def test_a_deadline_that_cannot_be_kept_is_refused_at_once(target):
+    """A run of seconds with a deadline of a tenth of one is refused in less time than that, with the estimate."""
+    inputs = {"x": np.ones((1850, 1)), "y": np.ones((1, 1850))}
+    chain = graphsvc.parse("a = x @ y\nb = a @ a\nc = b @ b\nd = c @ c\nf = sum(d @ d)")
+    with graphsvc.connect(target) as client, pytest.raises(errors.DeadlineTooShortError) as caught:
+        client.value_and_grad(chain, inputs, timeout=0.5)
+    assert float(caught.value.facts["estimate_ms"]) > 900
+
+
+def test_calls_over_the_queue_are_refused_at_once_and_tried_again_with_success():
+    """With one thread and two places: some of twelve calls are refused as busy, fast; tried again, all are answered."""
+    environment = {"GRAPHSVC_THREADS": "1", "GRAPHSVC_QUEUE_LENGTH": "2"}
+    graph = graphsvc.parse("a = x @ y\nb = a @ a\nf = sum(b @ b)")
+    inputs = {"x": np.ones((700, 1)), "y": np.ones((1, 700))}
+    refused = []
+    with serving(environment=environment) as address, graphsvc.connect(address) as client:
+        expected = client.value_and_grad(graph, inputs)[0]["f"]
+
+        def call(_: int) -> float:
+            while True:
+                try:
+                    return float(client.value_and_grad(graph, inputs)[0]["f"])
+                except errors.BusyError as error:
+                    refused.append(error)
+                    time.sleep(int(error.facts["retry_ms"]) / 1000)
+
+        with ThreadPoolExecutor(12) as threads:
+            assert list(threads.map(call, range(12))) == [expected] * 12
+    assert refused
+
+
+def settings(**changes: object) -> Settings:
+    return Settings(memory_bytes=10 * MIB, max_run_bytes=8 * MIB, queue_length=4, **changes)
+
+
+def test_a_lease_is_given_back_once():
+    """Releasing twice changes nothing, and what a lease grew by goes back with it."""
+
+    async def scenario() -> None:
+        queue = Queue(1, settings())
+        lease = await queue.enter(MIB, 0.1, 10.0)
+        lease.resize(3 * MIB)
+        assert queue.used_bytes == 3 * MIB
+        with pytest.raises(errors.LimitError):
+            lease.resize(9 * MIB)
+        lease.release()
+        lease.release()
+        assert queue.used_bytes == 0
+        assert queue.is_empty
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_too_long_is_told_and_forgotten():
+    """A deadline that passes in the queue ends the waiting, and the next one comes in."""
+
+    async def scenario() -> None:
+        queue = Queue(1, settings())
+        first = await queue.enter(MIB, 0.1, 10.0)
+        with pytest.raises(errors.DeadlineError):
+            await queue.enter(MIB, 0.1, 0.01)
+        waiting = asyncio.create_task(queue.enter(MIB, 0.1, 10.0))
+        await asyncio.sleep(0)
+        first.release()
+        second = await waiting
+        second.release()
+        assert queue.is_empty
+        assert queue.used_bytes == 0
+
+    asyncio.run(scenario())
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Calls that come, wait, are cancelled and leave in any order: a model of bytes and places agrees throughout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.queue = Queue(2, settings())
+        self.tasks: list[asyncio.Task[Lease]] = []
+        self.leases: list[Lease] = []
+
+    def settle(self) -> None:
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(asyncio.sleep(0))
+        for task in [task for task in self.tasks if task.done()]:
+            self.tasks.remove(task)
+            if not task.cancelled() and task.exception() is None:
+                self.leases.append(task.result())
+
+    @rule(nbytes=st.integers(0, 12 * MIB), seconds=st.floats(0, 3))
+    def come(self, nbytes: int, seconds: float) -> None:
+        self.tasks.append(self.loop.create_task(self.queue.enter(nbytes, seconds, 100.0)))
+        self.settle()
+
+    @rule(which=st.integers(0, 9))
+    def cancel(self, which: int) -> None:
+        if self.tasks:
+            self.tasks[which % len(self.tasks)].cancel()
+            self.settle()
+
+    @rule(which=st.integers(0, 9), twice=st.booleans())
+    def leave(self, which: int, twice: bool) -> None:
+        if self.leases:
+            lease = self.leases.pop(which % len(self.leases))
+            lease.release()
+            if twice:
+                lease.release()
+            self.settle()
+
+    @rule(which=st.integers(0, 9), nbytes=st.integers(0, 12 * MIB))
+    def resize(self, which: int, nbytes: int) -> None:
+        if self.leases:
+            with suppress(errors.LimitError, errors.BusyError):
+                self.leases[which % len(self.leases)].resize(nbytes)
+
+    @rule(which=st.integers(0, 9))
+    def leave_while_another_is_cancelled(self, which: int) -> None:
+        if self.leases and self.tasks:
+            self.leases.pop().release()
+            self.tasks[which % len(self.tasks)].cancel()
+            self.settle()
+
+    @invariant()
+    def bytes_and_places_are_those_of_who_is_in(self) -> None:
+        assert self.queue.used_bytes == sum(lease.nbytes for lease in self.leases) <= 10 * MIB
+        assert len(self.leases) <= 2
+        assert len(self.tasks) <= 4
+
+    def teardown(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.settle()
+        while self.leases:
+            self.leases.pop().release()
+            self.settle()
+        assert self.queue.is_empty
+        assert self.queue.used_bytes == 0
+        self.loop.close()
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = hypothesis_settings(max_examples=60, stateful_step_count=30, deadline=None)

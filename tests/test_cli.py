@@ -323,7 +323,7 @@ print("imported:", sorted(heavy & set(sys.modules)))
 def test_every_command_is_in_the_help():
     """The table of lazy commands and the modules agree."""
     folder = Path(importlib.import_module("graphsvc.cli").__file__).parent
-    helpers = {"__init__", "main", "arguments", "printing", "reference", "scaffold"}
+    helpers = {"__init__", "arguments", "derivatives", "main", "printing", "reference", "scaffold"}
     modules = {path.stem for path in folder.glob("*.py")} - helpers
     assert modules == set(COMMANDS)
     assert main.name == "main"

@@ -312,6 +312,7 @@ def send(channel: grpc.Channel, method: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     "method",
     [
+        "/graphsvc.v1.GraphService/Differentiate",
         "/graphsvc.v1.GraphService/ListGates",
         "/graphsvc.v1.GraphService/DescribeGate",
         "/graphsvc.v1.GraphService/GetServerInfo",
@@ -330,7 +331,7 @@ def test_garbage_to_any_method_is_an_invalid_argument(target: str, method: str):
 def test_no_method_escapes_the_law_of_garbage():
     """Every RPC of the service is tried with garbage: Evaluate among the bad input, the others above."""
     methods = service_pb2.DESCRIPTOR.services_by_name["GraphService"].methods_by_name
-    assert set(methods) == {"Evaluate", "ListGates", "DescribeGate", "GetServerInfo"}
+    assert set(methods) == {"Evaluate", "Differentiate", "ListGates", "DescribeGate", "GetServerInfo"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Special functions: SciPy's values, derivatives that SciPy knows by other names, and operands far out."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -110,6 +111,26 @@ def test_very_negative_operands_do_not_keep_a_server_busy(expression):
     """SciPy's zeta function needs a step for every unit below 0; the gates do not ask it there."""
     z, dx = ask(expression, x=np.full(1000, -1e14 - 0.5))
     assert z.shape == dx.shape == (1000,)
+
+
+@pytest.mark.timeout(5)
+def test_second_derivatives_do_not_keep_a_server_busy_either():
+    """What a dual knows of digamma is asked of positive operands, too; its value is that of the reflection."""
+    graph = graphsvc.parse("f = sum(gammaln(x))")
+    with contextlib.suppress(errors.TangentLostError):
+        graph.hvp({"x": np.full(100, -1e14 - 0.5)}, {"x": np.ones(100)})
+    x = np.array([-2.25, 3.0])
+    _, products = graph.hvp({"x": x}, {"x": np.ones(2)})
+    np.testing.assert_allclose(products["x"], special.zeta(2.0, x), 1e-13)
+
+
+@pytest.mark.parametrize("x", [-1e3, -30.0, 0.0, 30.0, 1e3, 1e5])
+def test_second_derivatives_are_right_far_out(x):
+    """The logarithm of the normal distribution function bends by -h (x + h), with h its slope."""
+    graph = graphsvc.parse("f = log_ndtr(x)")
+    slope = graph.value_and_grad({"x": x})[1]["x"]
+    bend = -slope * (x + slope)
+    assert graph.hvp({"x": x}, {"x": 1.0})[1]["x"] == pytest.approx(bend, rel=1e-8, abs=1e-300)
 
 
 @pytest.mark.parametrize(

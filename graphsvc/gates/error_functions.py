@@ -112,8 +112,12 @@ class LogNdtr(_ErrorFunction):
         return narrowed(special().log_ndtr(widened(x)), x.dtype)
 
     def backward(self, dz: Array, x: Array) -> Array:
-        # The density divided by the distribution function, both scaled by exp(x**2 / 2).
-        return dz * (math.sqrt(2 / math.pi) / special().erfcx(-math.sqrt(0.5) * widened(x)))
+        # The density divided by the distribution function, below 0 both scaled by exp(x**2 / 2).
+        x = widened(x)
+        below, above = np.where(x < 0, x, 0), np.where(x < 0, 0, x)
+        scaled = math.sqrt(2 / math.pi) / special().erfcx(-math.sqrt(0.5) * below)
+        plain = np.exp(-0.5 * (above * above)) / (math.sqrt(2 * math.pi) * special().ndtr(above))
+        return dz * np.where(x < 0, scaled, plain)
 
 
 @hookimpl

@@ -43,6 +43,11 @@ class GraphServiceStub:
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.EvaluateRequest.SerializeToString,
                 response_deserializer=graphsvc_dot_v1_dot_service__pb2.EvaluateResponse.FromString,
                 _registered_method=True)
+        self.Differentiate = channel.unary_unary(
+                '/graphsvc.v1.GraphService/Differentiate',
+                request_serializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.SerializeToString,
+                response_deserializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.FromString,
+                _registered_method=True)
         self.ListGates = channel.unary_unary(
                 '/graphsvc.v1.GraphService/ListGates',
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.SerializeToString,
@@ -79,6 +84,16 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Differentiate(self, request, context):
+        """Runs a graph for derivatives beyond one gradient: along directions, second ones, or whole matrices of them.
+
+        They are exact or refused. As Evaluate, with one error more: INVALID_ARGUMENT, TANGENT_LOST: a gate cannot be
+        followed along a direction; the metadata say which.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGates(self, request, context):
         """Lists the gates that a graph may use here, those of plugins included. It may be repeated.
         """
@@ -109,6 +124,11 @@ def add_GraphServiceServicer_to_server(servicer, server):
                     servicer.Evaluate,
                     request_deserializer=graphsvc_dot_v1_dot_service__pb2.EvaluateRequest.FromString,
                     response_serializer=graphsvc_dot_v1_dot_service__pb2.EvaluateResponse.SerializeToString,
+            ),
+            'Differentiate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Differentiate,
+                    request_deserializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.FromString,
+                    response_serializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.SerializeToString,
             ),
             'ListGates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGates,
@@ -157,6 +177,33 @@ class GraphService:
             '/graphsvc.v1.GraphService/Evaluate',
             graphsvc_dot_v1_dot_service__pb2.EvaluateRequest.SerializeToString,
             graphsvc_dot_v1_dot_service__pb2.EvaluateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Differentiate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graphsvc.v1.GraphService/Differentiate',
+            graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.SerializeToString,
+            graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.FromString,
             options,
             channel_credentials,
             insecure,

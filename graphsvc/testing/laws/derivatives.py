@@ -200,7 +200,5 @@ def _require_second(case: GateCase, v: Mapping[str, Array], products: Mapping[st
         size = float(np.abs(ends[0][name]).max(initial=0.0))
         allowed = 1e-4 * float(np.abs(product).max(initial=0.0)) + 1e-6 * max(1.0, size)
         worst = float(np.abs(product - difference).max(initial=0.0))
-        problem = (
-            f"The second derivative for operand {case.operand_name(name)!r} differs from differences by {worst:.3g}"
-        )
+        problem = f"The second derivative for operand {case.operand_name(name)!r} is off by {worst:.3g}"
         require(not worst > allowed, f"{problem}.")

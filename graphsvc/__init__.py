@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graphsvc.engine.profile import Profile
     from graphsvc.engine.summary import GraphSummary
     from graphsvc.errors import GateDataError, GraphsvcError
-    from graphsvc.gate import Elementwise, Example, Gate
+    from graphsvc.gate import Cost, Elementwise, Example, Gate
     from graphsvc.hookspecs import Checkup, PluginContext, hookimpl
     from graphsvc.subgraph import SubGraph
 
@@ -27,6 +27,7 @@ _HOME = {
     "Checkup": "hookspecs",
     "Client": "client",
     "ComputationalGraph": "engine.graph",
+    "Cost": "gate",
     "Diagnosis": "engine.diagnosis",
     "Elementwise": "gate",
     "Evaluation": "engine.evaluation",
@@ -56,6 +57,7 @@ __all__ = [
     "Checkup",
     "Client",
     "ComputationalGraph",
+    "Cost",
     "Diagnosis",
     "Elementwise",
     "Evaluation",

@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint bench protos clean
+.PHONY: help demo test lint bench docs protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"
 	@echo "make lint    run the linters, and check that generated code is up to date"
 	@echo "make bench   compare speed and memory with torch, jax and autograd; takes about eight minutes"
+	@echo "make docs    write the reference pages of the gates, docs/gates"
 	@echo "make protos  generate graphsvc/v1 from protos/"
 	@echo "make clean   remove what the targets made"
 
@@ -62,6 +63,9 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 
 bench: $(VENV)/bench/installed
 	$(VENV)/bench/bin/python benchmarks/bench.py
+
+docs: $(VENV)/installed
+	$(BIN)/graphsvc gates --pages docs/gates
 
 define generate
 $(VENV)/protos/bin/python -m grpc_tools.protoc -Iprotos --python_out=$(1) --pyi_out=$(1) protos/graphsvc/v1/*.proto

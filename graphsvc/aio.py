@@ -12,6 +12,7 @@ from graphsvc.arrays import Array
 from graphsvc.client import CHANNEL_OPTIONS
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.question import judge_directions
 from graphsvc.errors import GraphsvcError, ServiceError, StoppedError
 from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
 from graphsvc.status import error_from_rpc
@@ -40,11 +41,79 @@ class AsyncClient:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         *,
+        vectors: int | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `graphsvc.Client.value_and_grad`. A cancelled task cancels the call."""
-        question = Question(inputs, wrt, output_gradients, outputs)
-        return await self._ask(converse(graph, question, self._known), timeout)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors)
+        answer: tuple[dict[str, Array], InputGradients] = await self._ask(
+            converse(graph, question, self._known), timeout
+        )
+        return answer
+
+    async def jvp(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        tangents: Mapping[str, object],
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Differentiate a graph on the server; see `ComputationalGraph.jvp`."""
+        question = Question(inputs, None, None, outputs, vectors, "jvp", tangents)
+        answer: tuple[dict[str, Array], dict[str, Array]] = await self._ask(
+            converse(graph, question, self._known), timeout
+        )
+        return answer
+
+    async def hvp(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        directions: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[InputGradients, InputGradients]:
+        """Differentiate a graph on the server; see `ComputationalGraph.hvp`."""
+        directions, vectors = judge_directions(directions, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, "hvp", directions)
+        answer: tuple[InputGradients, InputGradients] = await self._ask(converse(graph, question, self._known), timeout)
+        return answer
+
+    async def jacobian(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate a graph on the server; see `ComputationalGraph.jacobian`."""
+        question = Question(inputs, wrt, None, outputs, kind="jacobian")
+        answer: dict[str, dict[str, Array]] = await self._ask(converse(graph, question, self._known), timeout)
+        return answer
+
+    async def hessian(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate a graph on the server; see `ComputationalGraph.hessian`."""
+        question = Question(inputs, wrt, output_gradients, outputs, kind="hessian")
+        answer: dict[str, dict[str, Array]] = await self._ask(converse(graph, question, self._known), timeout)
+        return answer
 
     def graph(self, graph: ComputationalGraph) -> "AsyncRemoteGraph":
         """Return the graph as one that runs on the server."""
@@ -54,6 +123,19 @@ class AsyncClient:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
         response = await self._call("ListGates", service_pb2.ListGatesRequest(), None)
         return list(response.gates)
+
+    async def describe_gate(self, name: str) -> service_pb2.DescribeGateResponse:
+        """Return all that the server knows of a gate, which need not be installed here, as a message of `graphsvc.v1`.
+
+        Args:
+            name: Its name, with the namespace of its plugin.
+
+        Raises:
+            UnknownGateError: The server has none of that name.
+        """
+        request = service_pb2.DescribeGateRequest(name=name)
+        found: service_pb2.DescribeGateResponse = await self._call("DescribeGate", request, None)
+        return found
 
     async def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
@@ -99,7 +181,7 @@ class AsyncClient:
             request = next(conversation)
             while True:
                 try:
-                    response = await self._call("Evaluate", request, seconds)
+                    response = await self._call(type(request).__name__.removesuffix("Request"), request, seconds)
                 except GraphsvcError as error:
                     request = conversation.throw(error)
                 else:
@@ -141,10 +223,64 @@ class AsyncRemoteGraph:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         *,
+        vectors: int | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph on the server; see `AsyncClient.value_and_grad`."""
-        return await self._client.value_and_grad(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
+        return await self._client.value_and_grad(
+            self._graph, inputs, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
+        )
+
+    async def jvp(
+        self,
+        inputs: Mapping[str, object],
+        tangents: Mapping[str, object],
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Differentiate the graph on the server; see `AsyncClient.jvp`."""
+        return await self._client.jvp(self._graph, inputs, tangents, outputs, vectors=vectors, timeout=timeout)
+
+    async def hvp(
+        self,
+        inputs: Mapping[str, object],
+        directions: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[InputGradients, InputGradients]:
+        """Differentiate the graph on the server; see `AsyncClient.hvp`."""
+        return await self._client.hvp(
+            self._graph, inputs, directions, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
+        )
+
+    async def jacobian(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate the graph on the server; see `AsyncClient.jacobian`."""
+        return await self._client.jacobian(self._graph, inputs, wrt, outputs, timeout=timeout)
+
+    async def hessian(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate the graph on the server; see `AsyncClient.hessian`."""
+        return await self._client.hessian(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> AsyncClient:

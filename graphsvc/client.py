@@ -11,6 +11,7 @@ import grpc
 from graphsvc.arrays import Array
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.question import judge_directions
 from graphsvc.errors import GraphsvcError, StoppedError
 from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
 from graphsvc.status import error_from_rpc
@@ -56,6 +57,7 @@ class Client:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         *,
+        vectors: int | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `ComputationalGraph.value_and_grad`.
@@ -68,12 +70,77 @@ class Client:
             wrt: Inputs whose gradients are wanted; None means every floating-point one, an empty list means none.
             output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
             outputs: Outputs that are wanted; None means all.
+            vectors: How many gradients arrive at each output; see `ComputationalGraph.value_and_grad`.
             timeout: Seconds that the call may take; None means the client's own.
 
         Raises:
             GraphsvcError: As in process, and ServiceError where server or network fail.
         """
-        return self._ask(converse(graph, Question(inputs, wrt, output_gradients, outputs), self._known), timeout)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors)
+        answer: tuple[dict[str, Array], InputGradients] = self._ask(converse(graph, question, self._known), timeout)
+        return answer
+
+    def jvp(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        tangents: Mapping[str, object],
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Differentiate a graph on the server; see `ComputationalGraph.jvp`."""
+        question = Question(inputs, None, None, outputs, vectors, "jvp", tangents)
+        answer: tuple[dict[str, Array], dict[str, Array]] = self._ask(converse(graph, question, self._known), timeout)
+        return answer
+
+    def hvp(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        directions: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[InputGradients, InputGradients]:
+        """Differentiate a graph on the server; see `ComputationalGraph.hvp`."""
+        directions, vectors = judge_directions(directions, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, "hvp", directions)
+        answer: tuple[InputGradients, InputGradients] = self._ask(converse(graph, question, self._known), timeout)
+        return answer
+
+    def jacobian(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate a graph on the server; see `ComputationalGraph.jacobian`."""
+        question = Question(inputs, wrt, None, outputs, kind="jacobian")
+        answer: dict[str, dict[str, Array]] = self._ask(converse(graph, question, self._known), timeout)
+        return answer
+
+    def hessian(
+        self,
+        graph: ComputationalGraph,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate a graph on the server; see `ComputationalGraph.hessian`."""
+        question = Question(inputs, wrt, output_gradients, outputs, kind="hessian")
+        answer: dict[str, dict[str, Array]] = self._ask(converse(graph, question, self._known), timeout)
+        return answer
 
     def graph(self, graph: ComputationalGraph) -> "RemoteGraph":
         """Return the graph as one that runs on the server."""
@@ -83,6 +150,19 @@ class Client:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
         response = self._call("ListGates", service_pb2.ListGatesRequest(), None)
         return list(response.gates)
+
+    def describe_gate(self, name: str) -> service_pb2.DescribeGateResponse:
+        """Return all that the server knows of a gate, which need not be installed here, as a message of `graphsvc.v1`.
+
+        Args:
+            name: Its name, with the namespace of its plugin.
+
+        Raises:
+            UnknownGateError: The server has none of that name.
+        """
+        request = service_pb2.DescribeGateRequest(name=name)
+        found: service_pb2.DescribeGateResponse = self._call("DescribeGate", request, None)
+        return found
 
     def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
@@ -120,7 +200,7 @@ class Client:
             request = next(conversation)
             while True:
                 try:
-                    response = self._call("Evaluate", request, timeout)
+                    response = self._call(type(request).__name__.removesuffix("Request"), request, timeout)
                 except GraphsvcError as error:
                     request = conversation.throw(error)
                 else:
@@ -162,10 +242,64 @@ class RemoteGraph:
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
         *,
+        vectors: int | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph on the server; see `Client.value_and_grad`."""
-        return self._client.value_and_grad(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
+        return self._client.value_and_grad(
+            self._graph, inputs, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
+        )
+
+    def jvp(
+        self,
+        inputs: Mapping[str, object],
+        tangents: Mapping[str, object],
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Differentiate the graph on the server; see `Client.jvp`."""
+        return self._client.jvp(self._graph, inputs, tangents, outputs, vectors=vectors, timeout=timeout)
+
+    def hvp(
+        self,
+        inputs: Mapping[str, object],
+        directions: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        vectors: int | Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[InputGradients, InputGradients]:
+        """Differentiate the graph on the server; see `Client.hvp`."""
+        return self._client.hvp(
+            self._graph, inputs, directions, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
+        )
+
+    def jacobian(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate the graph on the server; see `Client.jacobian`."""
+        return self._client.jacobian(self._graph, inputs, wrt, outputs, timeout=timeout)
+
+    def hessian(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, Array]]:
+        """Differentiate the graph on the server; see `Client.hessian`."""
+        return self._client.hessian(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> Client:

@@ -83,7 +83,9 @@ class Server:
         # No deserializer: bytes that are no message are then our INVALID_ARGUMENT, and not gRPC's UNKNOWN.
         methods: dict[str, Any] = {
             "Evaluate": grpc.unary_unary_rpc_method_handler(self._evaluate),
+            "Differentiate": grpc.unary_unary_rpc_method_handler(self._differentiate),
             "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self._service.list_gates)),
+            "DescribeGate": grpc.unary_unary_rpc_method_handler(self._describe_gate),
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self._service.server_info)),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
@@ -114,14 +116,29 @@ class Server:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _evaluate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return await self._run(self._service.evaluate, data, context)
+
+    async def _differentiate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return await self._run(self._service.differentiate, data, context)
+
+    async def _run(
+        self,
+        answer: Callable[[bytes, Callable[[], None]], bytes],
+        data: bytes,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+    ) -> bytes:
         remaining = context.time_remaining()
         stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
         try:
-            return await self._answer(lambda: self._service.evaluate(data, stop), context)
+            return await self._answer(lambda: answer(data, stop), context)
         except asyncio.CancelledError:
             # The client went away, or its deadline passed. The thread runs on to the end of its gate.
             stop.set()
             raise
+
+    async def _describe_gate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        # The example of a gate is planned, which may take as long as its author pleases.
+        return await self._answer(lambda: self._service.describe_gate(data), context)
 
     def _simple(self, answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Any]:
         """Return a handler of a method whose answer is at hand, and so needs no thread."""

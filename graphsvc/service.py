@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from graphsvc import __version__
-from graphsvc.arrays import Array, Weak
 from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
+from graphsvc.differentiation import differentiated, output_gradients_of
 from graphsvc.document import digest_of
+from graphsvc.engine.description import describe_gate
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.registry import Registry
@@ -115,9 +116,11 @@ class Service:
         outputs, gradients = graph.value_and_grad(
             inputs,
             wrt=request.wrt.names if request.HasField("wrt") else None,
-            output_gradients=_output_gradients(request),
+            output_gradients=output_gradients_of(request),
             outputs=request.outputs.names if request.HasField("outputs") else None,
             between=stop,
+            vectors=request.vectors if request.HasField("vectors") else None,
+            within=self._fits,
         )
         self._within(
             "max_message_bytes", sum(a.nbytes for a in (*outputs.values(), *gradients.values())), "bytes of results"
@@ -131,8 +134,31 @@ class Service:
         self._within("max_message_bytes", response.ByteSize(), "bytes of results with their names")
         return response.SerializeToString()
 
+    def differentiate(self, data: bytes, stop: Callable[[], None]) -> bytes:
+        """Answer a DifferentiateRequest with a DifferentiateResponse.
+
+        Args:
+            data: The serialized request.
+            stop: Called between gates; what it raises ends the evaluation.
+
+        Raises:
+            GraphsvcError: Whatever is wrong.
+        """
+        stop()
+        request = parse_message(service_pb2.DifferentiateRequest, data)
+        digest, graph = self._graph(request, stop)
+        self._within("max_tensors", len(request.inputs) + len(request.directions), "inputs and directions")
+        response = differentiated(graph, request, stop, self._fits)
+        response.graph_digest = digest
+        self._within("max_message_bytes", response.ByteSize(), "bytes of results with their names")
+        return response.SerializeToString()
+
+    def _fits(self, size: int) -> None:
+        """Refuse results of more bytes than a message may have."""
+        self._within("max_message_bytes", size, "bytes of results")
+
     def _graph(
-        self, request: service_pb2.EvaluateRequest, stop: Callable[[], None]
+        self, request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest, stop: Callable[[], None]
     ) -> tuple[bytes, ComputationalGraph]:
         """Return the graph of a request with its digest, from the cache or from the request itself."""
         match request.WhichOneof("source"):
@@ -183,6 +209,31 @@ class Service:
         parse_message(service_pb2.ListGatesRequest, data)
         return self._gates
 
+    def describe_gate(self, data: bytes) -> bytes:
+        """Answer a DescribeGateRequest with a DescribeGateResponse.
+
+        Raises:
+            UnknownGateError: There is no such gate here.
+        """
+        request = parse_message(service_pb2.DescribeGateRequest, data)
+        found = describe_gate(request.name, self._registry)
+        return service_pb2.DescribeGateResponse(
+            gate=_gate_message(request.name, self._registry.gate_class(request.name)),
+            plugin=found.plugin,
+            plugin_version=found.plugin_version,
+            integer_operands=found.integers,
+            disconnected_operands=found.disconnected,
+            elementwise=found.elementwise,
+            linear=found.linear,
+            example=found.example,
+            example_operands=[
+                service_pb2.ExampleOperand(name=name, spec=spec) for name, spec in found.example_operands.items()
+            ],
+            fuses=found.fuses,
+            reason=found.reason,
+            derivatives=found.derivatives,
+        ).SerializeToString()
+
     def server_info(self, data: bytes) -> bytes:
         """Answer a GetServerInfoRequest with a GetServerInfoResponse, made beforehand."""
         parse_message(service_pb2.GetServerInfoRequest, data)
@@ -213,16 +264,6 @@ def _gate_messages(registry: Registry) -> Iterator[service_pb2.Gate]:
             yield _gate_message(name, cls)
         except Exception:  # noqa: BLE001 - one stranger's gate must not take the list from all
             _LOG.exception("gate %s cannot be described to clients", name)
-
-
-def _output_gradients(request: service_pb2.EvaluateRequest) -> dict[str, object] | None:
-    """Return the output gradients of a request; a weak one as the Python numbers that it was given as."""
-    if not request.HasField("output_gradients"):
-        return None
-    tensors = request.output_gradients.tensors
-    arrays: dict[str, Array] = named_arrays(tensors, "Output gradient", weak=True)
-    weak = {tensor.name for tensor in tensors if tensor.weak}
-    return {name: Weak(array) if name in weak else array for name, array in arrays.items()}
 
 
 def _gate_message(name: str, cls: type[Gate]) -> service_pb2.Gate:

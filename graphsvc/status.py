@@ -74,7 +74,8 @@ def _told(error: GraphsvcError) -> str:
     """Return the message for the client. Only messages of our own are told: a failing gate's may hold anything."""
     if isinstance(error, GateError) and not isinstance(error, GateContractError):
         found = error.facts.get("correlation_id", "")
-        return f"Gate {error.gate!r} at node {error.node!r} failed. The server's log tells why, under {found!r}."
+        where = f" at node {error.node!r}" if error.node else ""
+        return f"Gate {error.gate!r}{where} failed. The server's log tells why, under {found!r}."
     if isinstance(error, PluginError):
         return f"The plugin {error.facts.get('plugin', '')!r} cannot be used on this server."
     return error.message

@@ -70,7 +70,7 @@ class SubGraph(ABC):
 
         Args:
             operands: The inputs, in their order.
-            output_gradients: The gradient that arrives at each output; None where none does.
+            output_gradients: The gradient that arrives at each output, of its shape and dtype; None where none does.
             wrt: Which operands' gradients are wanted, by position; None means every floating-point one.
 
         Returns:

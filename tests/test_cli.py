@@ -18,6 +18,8 @@ from conftest import ROOT
 
 import graphsvc
 from graphsvc.cli.main import COMMANDS, main
+from graphsvc.cli.reference import pages
+from graphsvc.engine.registry import default_registry
 
 COMMAND = [sys.executable, "-m", "graphsvc"]
 
@@ -238,6 +240,40 @@ def test_gates_lists_and_describes(target: str):
     assert "Did you mean 'sigmoid'" in run("gates", "sigmoyd", "--target", target).stderr
 
 
+def test_gates_are_searched_and_shown(target: str):
+    """By a word of name or documentation; one with plugin, example, gradients, whether it fuses; of a server too."""
+    assert "softmax" in run("gates", "--search", "softmax").stdout
+    assert "matmul" not in run("gates", "--search", "softmax").stdout
+    assert "No gate has 'xyzzy'" in run("gates", "--search", "xyzzy").stdout
+    shown = run("gates", "exp").stdout
+    version = rf"version +1, of graphsvc {graphsvc.__version__}"
+    for line in (version, "gradients of +x", "fused +yes", r"example +exp\(x\)"):
+        assert re.search(line, shown), shown
+    assert run("gates", "take", "--target", target).stdout == run("gates", "take").stdout
+    here = json.loads(run("gates", "take", "--json").stdout)
+    assert json.loads(run("gates", "take", "--json", "--target", target).stdout) == here
+    assert here["integers"] == ["indices"]
+    assert here["example"].startswith("take(x, indices")
+
+
+def test_the_reference_pages_are_current():
+    """`docs/gates` says what the gates say of themselves now; `make docs` writes it."""
+    folder = ROOT / "docs" / "gates"
+    made = pages()
+    assert {path.name for path in folder.glob("*")} == set(made), "Run `make docs`."
+    stale = [name for name, text in made.items() if (folder / name).read_text() != text]
+    assert not stale, f"{', '.join(stale)} of docs/gates are not current. Run `make docs`."
+    assert all(f"## {name}\n" in "".join(made.values()) for name in default_registry().gates())
+
+
+def test_pages_are_written_anew(tmp_path: Path):
+    """Pages of families that are gone go as well."""
+    (tmp_path / "gone.md").touch()
+    done = run("gates", "--pages", str(tmp_path))
+    assert done.returncode == 0
+    assert {path.name for path in tmp_path.glob("*")} == set(pages())
+
+
 def test_doctor_examines_a_server(target: str):
     """It asks the server for a gradient and compares it."""
     done = run("doctor", "--target", target)
@@ -287,7 +323,8 @@ print("imported:", sorted(heavy & set(sys.modules)))
 def test_every_command_is_in_the_help():
     """The table of lazy commands and the modules agree."""
     folder = Path(importlib.import_module("graphsvc.cli").__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "arguments", "printing", "scaffold"}
+    helpers = {"__init__", "arguments", "derivatives", "main", "printing", "reference", "scaffold"}
+    modules = {path.stem for path in folder.glob("*.py")} - helpers
     assert modules == set(COMMANDS)
     assert main.name == "main"
 

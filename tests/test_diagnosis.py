@@ -73,7 +73,7 @@ def test_an_input_that_is_not_finite_is_said_first(case: GateCase):
     name = next((n for n, value in inputs.items() if value.dtype.kind == "f" and value.size), None)
     if name is None:
         return
-    value = inputs[name].copy()
+    value = np.array(inputs[name])
     value.flat[-1] = NAN
     try:
         _, gradients = graph.value_and_grad(inputs | {name: value}, wrt=[], debug=True)

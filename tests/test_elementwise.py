@@ -43,7 +43,14 @@ def _stands_alone(example: Example) -> str:
     dtype = graph.infer(inputs)["here"].dtype
     if is_differentiable(dtype):
         graph.output("g", graph.add("sum", graph.add("real", node) if dtype.kind == "c" else node))
-    explanation = graph.explain(inputs, wrt=None if is_differentiable(dtype) else [], outputs=[*graph.outputs][-1:])
+    # Parameters of some functions have no derivative.
+    signature = example.gate.signature
+    wanted = [
+        name
+        for i, (name, x) in enumerate(inputs.items())
+        if is_differentiable(x.dtype) and signature.rule_for(signature.index(i))
+    ]
+    explanation = graph.explain(inputs, wrt=wanted if is_differentiable(dtype) else [], outputs=[*graph.outputs][-1:])
     return explanation.reason or "; ".join(part.reason for part in explanation.parts if part.node == "here")
 
 

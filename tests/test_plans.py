@@ -22,7 +22,7 @@ EXAMPLES = every_example()
 def _is_sumless(gate: Gate) -> bool:
     """Tell whether a gate adds up no elements, forward or backward, as long as no operand is broadcast."""
     family = type(gate).__module__.removeprefix("graphsvc.gates.")
-    moves = family in ("shapes", "axes", "joining", "rearranging", "indexing")
+    moves = family in ("shapes", "axes", "joining", "rearranging", "indexing", "gathering", "ordering")
     return isinstance(gate, Elementwise) or (moves and gate.name not in ("broadcast_to", "tile", "repeat"))
 
 

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.codec import graph_from_document, named_tensors
+from graphsvc.engine.description import describe_gate
 from graphsvc.engine.registry import default_registry
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2, service_pb2_grpc
@@ -235,6 +236,34 @@ def test_the_server_lists_its_gates(client: graphsvc.Client):
     assert gates["concatenate"].variadic
 
 
+def test_the_server_describes_a_gate(client: graphsvc.Client):
+    """DescribeGate says of one gate, which the client need not have, all that `graphsvc gates NAME` says here."""
+    found = client.describe_gate("softmax")
+    here = describe_gate("softmax")
+    assert found.gate == next(gate for gate in client.gates() if gate.name == "softmax")
+    assert (found.plugin, found.plugin_version) == ("graphsvc", graphsvc.__version__)
+    assert found.example.startswith("softmax(x")
+    assert {o.name: o.spec for o in found.example_operands} == here.example_operands
+    assert (found.fuses, found.reason) == (here.fuses, here.reason)
+    assert not found.elementwise
+    assert client.describe_gate("exp").elementwise
+    assert client.describe_gate("exp").fuses
+    assert list(client.describe_gate("take").integer_operands) == ["indices"]
+    assert list(client.describe_gate("floor").disconnected_operands) == ["x"]
+    with pytest.raises(errors.UnknownGateError, match="Did you mean 'softmax'"):
+        client.describe_gate("softmaxx")
+
+
+def test_a_gate_that_cannot_be_described_is_the_fault_of_its_author(faulty: str):
+    """INTERNAL, with its name; one without examples is described all the same."""
+    with graphsvc.connect(faulty) as client:
+        with pytest.raises(errors.GateError, match="^Gate 'faulty.odd' failed. The server's log"):
+            client.describe_gate("faulty.odd")
+        found = client.describe_gate("faulty.sleep")
+        assert (found.gate.name, found.example, found.HasField("fuses")) == ("faulty.sleep", "", False)
+        assert (found.plugin, found.plugin_version) == ("planted-faulty", "1.5")
+
+
 def test_the_server_says_what_it_is(client: graphsvc.Client):
     """GetServerInfo gives version, dtypes and limits."""
     info = client.server_info()
@@ -254,7 +283,12 @@ def test_health_and_reflection_answer(target: str):
         database = ProtoReflectionDescriptorDatabase(channel)
         assert "graphsvc.v1.GraphService" in database.get_services()
         descriptor = database.FindFileContainingSymbol("graphsvc.v1.GraphService")
-        assert [method.name for method in descriptor.service[0].method] == ["Evaluate", "ListGates", "GetServerInfo"]
+        assert [method.name for method in descriptor.service[0].method] == [
+            "Evaluate",
+            "ListGates",
+            "DescribeGate",
+            "GetServerInfo",
+        ]
 
 
 def test_reflection_can_be_switched_off():
@@ -278,7 +312,9 @@ def send(channel: grpc.Channel, method: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     "method",
     [
+        "/graphsvc.v1.GraphService/Differentiate",
         "/graphsvc.v1.GraphService/ListGates",
+        "/graphsvc.v1.GraphService/DescribeGate",
         "/graphsvc.v1.GraphService/GetServerInfo",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",
@@ -295,7 +331,7 @@ def test_garbage_to_any_method_is_an_invalid_argument(target: str, method: str):
 def test_no_method_escapes_the_law_of_garbage():
     """Every RPC of the service is tried with garbage: Evaluate among the bad input, the others above."""
     methods = service_pb2.DESCRIPTOR.services_by_name["GraphService"].methods_by_name
-    assert set(methods) == {"Evaluate", "ListGates", "GetServerInfo"}
+    assert set(methods) == {"Evaluate", "Differentiate", "ListGates", "DescribeGate", "GetServerInfo"}
 
 
 @pytest.mark.parametrize(

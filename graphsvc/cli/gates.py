@@ -1,91 +1,145 @@
-"""`graphsvc gates`: what gates there are."""
+"""`graphsvc gates`: what gates there are, what one of them is, and the reference pages."""
 
 import inspect
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
 from graphsvc.cli.printing import print_json, print_table
+from graphsvc.cli.reference import write_pages
+from graphsvc.engine.description import GateDescription, describe_gate, gate_summary
 from graphsvc.engine.registry import default_registry
-from graphsvc.errors import UnknownGateError, did_you_mean, quoted
-from graphsvc.gate import Gate
+from graphsvc.errors import GateError, UnknownGateError, did_you_mean, quoted
 
 __all__ = ["gates"]
 
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--search", metavar="WORD", help="Only gates with this word in their name or documentation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--target", metavar="HOST:PORT", help="The gates of this server instead of those here.")
-def gates(name: str | None, *, as_json: bool, target: str | None) -> None:
+@click.option("--pages", metavar="FOLDER", type=click.Path(path_type=Path), help="Write the reference pages there.")
+def gates(name: str | None, search: str | None, *, as_json: bool, target: str | None, pages: Path | None) -> None:
     """List the gates that are installed here, or describe the gate NAME.
 
     \b
     Example:
       graphsvc gates
+      graphsvc gates --search spectr
       graphsvc gates softmax
     """
-    known = _of_server(target) if target else _installed(name)
-    if name and name not in known:
-        msg = f"There is no gate {quoted(name)}.{did_you_mean(name, known)}"
-        raise UnknownGateError(msg, gate=name[:128])
+    if pages:
+        for path in write_pages(pages):
+            click.echo(path)
+        return
+    if name:
+        found = _asked(name, target) if target else _as_data(describe_gate(name))
+        print_json(found) if as_json else _print_gate(found)
+        return
+    known = _listed(target) if target else list(_installed())
+    if search:
+        known = [gate for gate in known if search.lower() in f"{gate['name']} {gate['documentation']}".lower()]
     if as_json:
-        print_json(known[name] if name else list(known.values()))
-    elif name:
-        _print_gate(known[name])
+        print_json(known)
+    elif not known:
+        click.echo(f"No gate has {search!r} in its name or documentation.")
     else:
-        rows = [(g["name"], ", ".join(g["operands"]), g["documentation"].split("\n")[0]) for g in known.values()]
+        rows = [(g["name"], ", ".join(g["operands"]), g["documentation"].split("\n")[0]) for g in known]
         print_table(("gate", "operands", "what it computes"), rows)
 
 
-def _installed(name: str | None) -> dict[str, dict[str, Any]]:
-    registry = default_registry()
-    found = [(name, registry.gate_class(name))] if name else registry.usable()
-    return {full_name: _described(full_name, cls) for full_name, cls in found}
+_SUMMARY = ("name", "version", "operands", "outputs", "differentiable", "attributes", "documentation")
 
 
-def _described(name: str, cls: type[Gate]) -> dict[str, Any]:
-    signature = cls.signature
-    return {
-        "name": name,
-        "version": cls.version,
-        "operands": signature.describe_operands().split(", "),
-        "outputs": list(signature.outputs),
-        "differentiable": [o for i, o in enumerate(signature.operands) if signature.rule_for(i)],
-        "attributes": cls.model_json_schema().get("properties", {}),
-        "documentation": inspect.cleandoc(cls.__doc__ or ""),
-    }
+def _as_data(gate: GateDescription) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(gate).items()}
 
 
-def _of_server(target: str) -> dict[str, dict[str, Any]]:
-    # gRPC takes a quarter of a second to import.
+def _installed() -> Iterator[dict[str, Any]]:
+    for name, cls in default_registry().usable():
+        # One stranger's gate must not take the list from all.
+        with suppress(GateError):
+            data = _as_data(gate_summary(name, cls))
+            yield {key: data[key] for key in _SUMMARY}
+
+
+# Of a server; gRPC takes a quarter of a second to import.
+
+
+def _listed(target: str) -> list[dict[str, Any]]:
     from graphsvc.client import connect
 
     with connect(target, timeout=20.0) as client:
-        listed = client.gates()
+        return [_from_message(gate) for gate in client.gates()]
+
+
+def _from_message(gate: Any) -> dict[str, Any]:
     return {
-        gate.name: {
-            "name": gate.name,
-            "version": gate.version,
-            "operands": [*gate.operands[:-1], f"*{gate.operands[-1]}" if gate.variadic else gate.operands[-1]],
-            "outputs": list(gate.outputs),
-            "differentiable": list(gate.differentiable_operands),
-            "attributes": json.loads(gate.attributes_schema).get("properties", {}),
-            "documentation": inspect.cleandoc(gate.documentation),
-        }
-        for gate in listed
+        "name": gate.name,
+        "version": gate.version,
+        "operands": [*gate.operands[:-1], f"*{gate.operands[-1]}" if gate.variadic else gate.operands[-1]],
+        "outputs": list(gate.outputs),
+        "differentiable": list(gate.differentiable_operands),
+        "attributes": json.loads(gate.attributes_schema).get("properties", {}),
+        "documentation": inspect.cleandoc(gate.documentation),
     }
 
 
-def _print_gate(gate: dict[str, Any]) -> None:
+def _asked(name: str, target: str) -> dict[str, Any]:
+    from graphsvc.client import connect
+
+    with connect(target, timeout=20.0) as client:
+        try:
+            found = client.describe_gate(name)
+        except UnknownGateError:
+            known = [gate.name for gate in client.gates()]
+            msg = f"There is no gate {quoted(name)} on {target}.{did_you_mean(name, known)}"
+            raise UnknownGateError(msg, gate=name[:128]) from None
+    summary = _from_message(found.gate)
+    whole = {
+        **summary,
+        "plugin": found.plugin,
+        "plugin_version": found.plugin_version,
+        "integers": list(found.integer_operands),
+        "disconnected": list(found.disconnected_operands),
+        "elementwise": found.elementwise,
+        "linear": found.linear,
+        "deterministic": found.gate.deterministic,
+        "example": found.example,
+        "example_operands": {operand.name: operand.spec for operand in found.example_operands},
+        "fuses": found.fuses if found.HasField("fuses") else None,
+        "reason": found.reason,
+        "derivatives": list(found.derivatives),
+    }
+    return {key: whole[key] for key in GateDescription.__dataclass_fields__}
+
+
+def _print_gate(gate: Mapping[str, Any]) -> None:
     click.echo(f"{gate['name']}({', '.join(gate['operands'])}) -> {', '.join(gate['outputs'])}\n")
     click.echo(gate["documentation"])
-    differentiable = ", ".join(gate["differentiable"]) or "none"
-    click.echo(f"\nVersion {gate['version']}. Gradients of: {differentiable}.")
+    click.echo("")
+    rows = [
+        ("version", f"{gate['version']}, of {gate['plugin']} {gate['plugin_version']}"),
+        ("gradients of", ", ".join(gate["differentiable"]) or "none"),
+        ("derivatives", ", ".join(gate["derivatives"])),
+        ("integers", ", ".join(gate["integers"])),
+        ("no gradient through", ", ".join(gate["disconnected"])),
+        ("works", "element by element" if gate["elementwise"] else "on whole arrays"),
+        ("linear", "yes" if gate["linear"] else ""),
+        ("deterministic", "" if gate["deterministic"] else "no"),
+        ("fused", {True: "yes", False: f"no: {gate['reason']}", None: ""}[gate["fuses"]]),
+        ("example", gate["example"]),
+        *((f"  {operand}", spec) for operand, spec in gate["example_operands"].items()),
+    ]
+    print_table(("", ""), [row for row in rows if row[1]])
     if gate["attributes"]:
-        rows = [
+        described = [
             (name, str(schema.get("default", "(required)")), schema.get("description", ""))
             for name, schema in gate["attributes"].items()
         ]
-        print_table(("attribute", "default", ""), rows)
+        print_table(("attribute", "default", ""), described)

@@ -12,6 +12,10 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
     "grad": "Outputs and input gradients of a graph.",
+    "jvp": "How outputs move along a direction of the inputs.",
+    "hvp": "How gradients move along a direction of the inputs.",
+    "jacobian": "The derivatives of every output by every input.",
+    "hessian": "The second derivatives by every pair of inputs.",
     "run": "Outputs of a graph.",
     "check": "Check a graph, and its gradients against central differences.",
     "serve": "Serve gradients over gRPC.",

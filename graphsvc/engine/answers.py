@@ -123,6 +123,10 @@ class Questions:
         found = tuple(key)
         return found, given, self._answers.find(found)
 
+    def find(self, key: tuple[Hashable, ...]) -> Answer | None:
+        """Return the answer that was kept under a key."""
+        return self._answers.find(key)
+
     def learn(self, key: tuple[Hashable, ...], answer: Answer) -> None:
         """Keep the answer to a question that was judged."""
         self._answers.set(key, answer)

@@ -1,12 +1,13 @@
 """Derivatives beyond one gradient: along directions, second ones, whole Jacobians, and many vectors in one call."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from graphsvc.arrays import Array, ArraySpec, Literal, as_array, is_differentiable, owned, read_only, spec_of
+from graphsvc.arrays import Array, ArraySpec, Literal, Weak, as_array, is_differentiable, owned, read_only, spec_of
 from graphsvc.engine import backprop, tangents
 from graphsvc.engine.calls import Record, call_forward
 from graphsvc.engine.evaluation import InputGradients, Results
@@ -16,6 +17,7 @@ from graphsvc.engine.question import (
     judge_inputs,
     judge_output_gradients,
     judge_outputs,
+    judge_vectors,
     judge_wrt,
 )
 from graphsvc.engine.running import RunnableGraph, gradients_of
@@ -27,7 +29,6 @@ from graphsvc.errors import (
     RequestError,
     ShapeError,
     TangentLostError,
-    quoted,
 )
 
 __all__ = ["Blocks", "Derivatives"]
@@ -36,8 +37,9 @@ Blocks = dict[str, dict[str, Array]]
 """Parts of a matrix of derivatives: by output or input, and by input."""
 
 Between = Callable[[], None] | None
+Within = Callable[[int], None] | None
 
-_MOST_VECTORS: Final = 2**20
+_MOST_KEPT: Final = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ class _Question:
     names: tuple[str, ...]
     wrt: tuple[str, ...]
     plan: Plan
+
+    @property
+    def size(self) -> int:
+        """Bytes of the gradients."""
+        return sum(self.specs[name].nbytes for name in self.wrt)
 
 
 class Derivatives:
@@ -71,6 +78,7 @@ class Derivatives:
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
         vectors: int,
+        within: Within = None,
     ) -> Results:
         """Return outputs, and gradients for several gradients that arrive, stacked along a new first axis."""
         count = judge_vectors(vectors)
@@ -79,6 +87,8 @@ class Derivatives:
             msg = "Several vectors need output_gradients: for each output an array whose first axis counts them."
             raise OutputGradientError(msg)
         question = self._question(inputs, names, wrt, (), differentiated)
+        if within:
+            within(count * question.size)
         values, records = self._evaluated(question)
         results = self._results(question, values)
         arriving = [
@@ -98,6 +108,7 @@ class Derivatives:
         directions: Mapping[str, object],
         outputs: Iterable[str] | None,
         vectors: int | None,
+        within: Within = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """See `ComputationalGraph.jvp`."""
         names = judge_outputs(self._runnable.sources, outputs)
@@ -105,10 +116,12 @@ class Derivatives:
         question = self._question(inputs, names, tuple(given), (), names)
         parts = self._judged_directions(question, given, vectors, "The tangent")
         values, primal = (None, None) if vectors is None else self._primal(question)
-        several = []
+        several: list[dict[str, Array | None]] = []
         for part in parts:
             run, dots = self._pushed(question, part, primal, verify=True)
             values = values or run
+            if within and not several:
+                within(len(parts) * sum(z.nbytes for z in self._results(question, values).values()))
             several.append({name: dots.get(source, None) for name, source in question.plan.outputs.items()})
         results = self._results(question, values or {})
         tangents_of = [
@@ -129,23 +142,32 @@ class Derivatives:
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
         vectors: int | None,
+        within: Within = None,
     ) -> tuple[InputGradients, InputGradients]:
         """See `ComputationalGraph.hvp`."""
         given = _mapping(directions, "vectors")
         names, differentiated = self._differentiated(outputs, output_gradients)
         question = self._question(inputs, names, wrt, tuple(given), differentiated)
         parts = self._judged_directions(question, given, vectors, "The vector")
+        if within:
+            within((len(parts) + 1) * question.size)
         primal = None if vectors is None else self._primal(question)[1]
+        _keep_memory(question.size)
         several: list[dict[str, Array]] = []
         gradients: dict[str, Array] = {}
         verification = Verification(self._runnable.verified)
         for part in parts:
             gradients, products = self._second(question, differentiated, output_gradients, part, primal, verification)
             several.append(products)
+            del products
         disconnected = [name for name in question.wrt if name not in gradients]
-        zeros = {name: np.zeros(question.specs[name].shape, question.specs[name].dtype) for name in question.wrt}
-        firsts = {name: owned(gradients.get(name, zeros[name])) for name in question.wrt}
-        seconds = _stacked([{n: part.get(n, zeros[n]) for n in question.wrt} for part in several], vectors)
+        for part in (gradients, *several):
+            for name in question.wrt:
+                if name not in part:
+                    part[name] = np.zeros(question.specs[name].shape, question.specs[name].dtype)
+        firsts = {name: _taken(gradients, name) for name in question.wrt}
+        del part
+        seconds = {name: _stacked_taken(several, name, vectors) for name in question.wrt}
         return InputGradients(firsts, disconnected), InputGradients(seconds, disconnected)
 
     def jacobian(
@@ -153,7 +175,7 @@ class Derivatives:
         inputs: Mapping[str, object],
         wrt: Iterable[str] | None,
         outputs: Iterable[str] | None,
-        within: Callable[[int], None] | None = None,
+        within: Within = None,
     ) -> Blocks:
         """See `ComputationalGraph.jacobian`; `within` is told how many bytes it would have, and may refuse them."""
         names = judge_outputs(self._runnable.sources, outputs)
@@ -187,7 +209,7 @@ class Derivatives:
         wrt: Iterable[str] | None,
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
-        within: Callable[[int], None] | None = None,
+        within: Within = None,
     ) -> Blocks:
         """See `ComputationalGraph.hessian`; `within` is told how many bytes it would have, and may refuse them."""
         names, differentiated = self._differentiated(outputs, output_gradients)
@@ -357,18 +379,6 @@ class Derivatives:
         return blocks
 
 
-def judge_vectors(vectors: object) -> int:
-    """Return how many vectors are asked for.
-
-    Raises:
-        RequestError: It is no count.
-    """
-    if type(vectors) is not int or not 1 <= vectors <= _MOST_VECTORS:
-        msg = f"vectors says how many there are, from 1 to {_MOST_VECTORS}; got {quoted(vectors)}."
-        raise RequestError(msg)
-    return vectors
-
-
 def _mapping(given: object, what: str) -> dict[str, object]:
     if not isinstance(given, Mapping):
         msg = f"{what} are given by name of the input, not as {type(given).__name__}."
@@ -392,6 +402,8 @@ def _sliced(given: Mapping[str, object], count: int, what: str) -> list[dict[str
     """Split arrays, whose first axis counts the vectors, into one set for each vector."""
     arrays: dict[str, Any] = {}
     for name, value in given.items():
+        if isinstance(value, Weak):
+            value = value.array if value.array.ndim == 0 else [Weak(part) for part in value.array]
         array = value if isinstance(value, list | tuple) else as_array(value)
         length = len(array) if isinstance(array, list | tuple) else (array.shape[0] if array.ndim else -1)
         if length != count:
@@ -402,9 +414,38 @@ def _sliced(given: Mapping[str, object], count: int, what: str) -> list[dict[str
 
 
 def _stacked(parts: list[dict[str, Array]], vectors: int | None) -> dict[str, Array]:
-    if vectors is None:
-        return {name: owned(array) for name, array in parts[0].items()}
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    return {name: _stacked_taken(parts, name, vectors) for name in tuple(parts[0])}
+
+
+def _stacked_taken(parts: list[dict[str, Array]], name: str, vectors: int | None) -> Array:
+    return _taken(parts[0], name) if vectors is None else np.stack([part[name] for part in parts])
+
+
+def _keep_memory(size: int) -> None:
+    """Have the allocator keep freed memory of about that size for the next call, and not give it back to the system.
+
+    It keeps twice as much as the largest array that was ever freed, and the results of one call are as much as that;
+    getting their pages anew took as long as three gradients. This array is not written to, and so takes no memory.
+    """
+    np.empty(min(8 * size, _MOST_KEPT), np.uint8)
+
+
+def _taken(arrays: dict[str, Array], name: str) -> Array:
+    """Take an array out, as one that nobody else has and that may be written to; a copy if somebody might have it."""
+    array = arrays.pop(name)
+    # Fresh memory for a large copy takes longer than the rest. Two references are this one and that of the call.
+    if sys.getrefcount(array) > 2 or not array.flags.c_contiguous:
+        return owned(array)
+    base = array.base
+    if base is None and array.flags.owndata:
+        array.flags.writeable = True
+        return array
+    # Another shape of an array that is nobody's: one reference more, that of the view.
+    whole = type(base) is np.ndarray and base.flags.owndata and base.size == array.size and sys.getrefcount(base) == 3
+    if base is None or not whole or not base.flags.writeable:
+        return owned(array)
+    array.flags.writeable = True
+    return array
 
 
 def _handed_over(results: Mapping[str, Array]) -> dict[str, Array]:

@@ -21,9 +21,9 @@ from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
 from graphsvc.engine.library import Library
 from graphsvc.engine.node import Node
-from graphsvc.engine.question import judge_inputs, judge_outputs
+from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry, default_registry
-from graphsvc.engine.running import RunnableGraph
+from graphsvc.engine.running import Prepared, RunnableGraph
 from graphsvc.engine.structure import GateNode, Structure, check_arity
 from graphsvc.engine.subgraphs import HeldGraph
 from graphsvc.engine.summary import GraphSummary, summarize
@@ -435,6 +435,7 @@ class ComputationalGraph:
         debug: bool = False,
         profile: bool = False,
         vectors: int | None = None,
+        within: Callable[[int], None] | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph forward and backward.
 
@@ -450,6 +451,8 @@ class ComputationalGraph:
                 the gates run one by one, and nothing is fused; so an ordinary run may well be faster than their sum.
             vectors: How many gradients arrive at each output. `output_gradients` and the gradients that come back then
                 have a first axis that counts them, and the graph is evaluated once. None means one, without that axis.
+            within: With `vectors`, called with the bytes of the gradients before they are there; what it raises stops
+                the run.
 
         Returns:
             Outputs and input gradients by name, as arrays that may be written to.
@@ -463,10 +466,25 @@ class ComputationalGraph:
                 msg = "Gates are observed with one vector at a time. Leave out vectors, or debug and profile."
                 raise RequestError(msg)
             with asking(between):
-                return Derivatives(runnable, between).many_gradients(inputs, wrt, output_gradients, outputs, vectors)
+                return Derivatives(runnable, between).many_gradients(
+                    inputs, wrt, output_gradients, outputs, vectors, within
+                )
         if debug or profile:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
+
+    def prepare(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> Prepared:
+        """Judge and plan a question without running it, to know what it takes before anything is allocated.
+
+        Arguments and errors are those of `value_and_grad`, whose answer `Prepared.run` gives.
+        """
+        return self._bind().prepared(inputs, wrt, output_gradients, outputs)
 
     # Derivatives along directions -----------------------------------------------------------------------------------
 
@@ -478,6 +496,7 @@ class ComputationalGraph:
         between: Callable[[], None] | None = None,
         *,
         vectors: int | None = None,
+        within: Callable[[int], None] | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Run the graph forward along a direction: the Jacobian times a vector, exact or refused.
 
@@ -488,6 +507,7 @@ class ComputationalGraph:
             between: Called before every gate; what it raises stops the run.
             vectors: How many directions there are. Tangents, those that come back too, then have a first axis that
                 counts them, and the graph is evaluated once. None means one, without that axis.
+            within: Called with the bytes of the tangents before all are there; what it raises stops the run.
 
         Returns:
             Outputs, and how fast they move, by name; integers and booleans do not.
@@ -497,7 +517,7 @@ class ComputationalGraph:
             GraphsvcError: As `value_and_grad`.
         """
         with asking(between):
-            return Derivatives(self._bind(), between).jvp(inputs, tangents, outputs, vectors)
+            return Derivatives(self._bind(), between).jvp(inputs, tangents, outputs, vectors, within)
 
     def hvp(
         self,
@@ -509,6 +529,7 @@ class ComputationalGraph:
         between: Callable[[], None] | None = None,
         *,
         vectors: int | Mapping[str, object] | None = None,
+        within: Callable[[int], None] | None = None,
     ) -> tuple[InputGradients, InputGradients]:
         """Return the gradients, and how they move along a direction: the Hessian times a vector, exact or refused.
 
@@ -522,6 +543,7 @@ class ComputationalGraph:
             vectors: How many directions there are. These and the products then have a first axis that counts them, and
                 the graph is evaluated once. None means one, without that axis. (Arrays by name are taken for
                 `directions`.)
+            within: Called with the bytes of the products before they are there; what it raises stops the run.
 
         Returns:
             Gradients, and products of the Hessian with the vector, by input.
@@ -530,14 +552,10 @@ class ComputationalGraph:
             TangentLostError: A gate cannot be followed along a direction.
             GraphsvcError: As `value_and_grad`.
         """
-        if directions is None and isinstance(vectors, Mapping):
-            directions, vectors = vectors, None
-        if directions is None or isinstance(vectors, Mapping):
-            msg = "hvp takes one direction: an array for each input that moves, by name."
-            raise RequestError(msg)
+        directions, vectors = judge_directions(directions, vectors)
         derivatives = Derivatives(self._bind(), between)
         with asking(between):
-            return derivatives.hvp(inputs, directions, wrt, output_gradients, outputs, vectors)
+            return derivatives.hvp(inputs, directions, wrt, output_gradients, outputs, vectors, within)
 
     def jacobian(
         self,

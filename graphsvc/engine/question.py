@@ -1,6 +1,7 @@
 """Judging a question to a graph: are these its inputs, its outputs, and gradients that it can give?"""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import numpy as np
 
@@ -23,11 +24,15 @@ from graphsvc.errors import (
 
 __all__ = [
     "judge_differentiated",
+    "judge_directions",
     "judge_inputs",
     "judge_output_gradients",
     "judge_outputs",
+    "judge_vectors",
     "judge_wrt",
 ]
+
+_MOST_VECTORS: Final = 2**20
 
 
 def judge_inputs(entries: Mapping[str, InputEntry], given: Mapping[str, object]) -> dict[str, Array]:
@@ -194,3 +199,31 @@ def judge_output_gradients(
             raise ShapeError(msg, output=name)
         gradients[name] = read_only(array)
     return gradients
+
+
+def judge_directions(
+    directions: Mapping[str, object] | None, vectors: int | Mapping[str, object] | None
+) -> tuple[Mapping[str, object], int | None]:
+    """Return directions, and how many there are, of arguments that may bear either name.
+
+    Raises:
+        RequestError: There are no directions.
+    """
+    if directions is None and isinstance(vectors, Mapping):
+        directions, vectors = vectors, None
+    if directions is None or isinstance(vectors, Mapping):
+        msg = "hvp takes a direction: an array for each input that moves, by name."
+        raise RequestError(msg)
+    return directions, vectors
+
+
+def judge_vectors(vectors: object) -> int:
+    """Return how many vectors are asked for.
+
+    Raises:
+        RequestError: It is no count.
+    """
+    if type(vectors) is not int or not 1 <= vectors <= _MOST_VECTORS:
+        msg = f"vectors says how many there are, from 1 to {_MOST_VECTORS}; got {quoted(vectors)}."
+        raise RequestError(msg)
+    return vectors

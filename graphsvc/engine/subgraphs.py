@@ -95,17 +95,17 @@ class HeldGraph(SubGraph):
 
         def pulled(runnable: RunnableGraph) -> tuple[Array | None, ...]:
             inputs = self._plain(operands)
-            specs = runnable.output_specs({n: ArraySpec(a.shape, a.dtype) for n, a in inputs.items()}, self.outputs)
-            arriving: dict[str, Array] = {}
-            for name, gradient in zip(self.outputs, output_gradients, strict=True):
-                if gradient is not None:
-                    arriving[name] = gradient.astype(specs[name].dtype, copy=False) if specs else gradient
-            wanted = [
+            arriving = {
+                name: np.asarray(gradient)
+                for name, gradient in zip(self.outputs, output_gradients, strict=True)
+                if gradient is not None
+            }
+            wanted = tuple(
                 name
                 for position, (name, array) in enumerate(inputs.items())
                 if is_differentiable(array.dtype) and (wrt is None or position in wrt)
-            ]
-            _, gradients = runnable.value_and_grad(inputs, wanted, arriving, None, asked_between())
+            )
+            _, gradients = runnable.pulled(inputs, wanted, arriving, asked_between())
             return tuple(gradients.get(name) for name in self.inputs)
 
         return self._told(pulled)

@@ -121,7 +121,10 @@ def check_gradients_move(
         mine = np.zeros_like(gradient) if dot is None else dot.astype(gradient.dtype)
         right, left = (above[position] - gradient) / h, (gradient - below[position]) / h
         noise = 64 * np.finfo(gradient.dtype).eps * max(size, float(np.max(np.abs(gradient), initial=0.0))) / h
-        narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *kept.record.output_dtypes))
+        # In the run itself rounding was that of its dtypes.
+        smooth = [d for d in kept.record.output_dtypes if is_differentiable(d)]
+        narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *smooth))
+        noise += 64 * narrow * size * _STEP / h
         if _is_off(mine, left, right, float(noise), max(_CLEAR, 8 * narrow**0.5)):
             _refuse(step, "backward does not move as differences of it do")
 

@@ -1,30 +1,13 @@
-"""What the families of activations share: who may come in, a logistic function with derivatives, examples."""
+"""What the families of activations share: a logistic function with derivatives, subgradients, examples."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
-from graphsvc.arrays import Array, ArraySpec
-from graphsvc.errors import DtypeError
+from graphsvc.arrays import Array
 from graphsvc.gate import Elementwise, Example
 
-__all__ = ["RealElementwise", "least", "logistic", "softplus", "two_sided_examples"]
-
-
-class RealElementwise(Elementwise):
-    """Base of the elementwise gates that mean nothing for complex numbers."""
-
-    def infer(self, *operands: ArraySpec) -> ArraySpec | tuple[ArraySpec, ...] | None:
-        """Return the specs of the outputs, as any elementwise gate.
-
-        Raises:
-            DtypeError: An operand is complex.
-        """
-        for name, x in zip(type(self).signature.operands, operands, strict=True):
-            if x.dtype.kind == "c":
-                msg = f"Operand {name!r} must be real, got {x.dtype}. Give its real part or its absolute value."
-                raise DtypeError(msg)
-        return super().infer(*operands)
+__all__ = ["least", "logistic", "softplus", "two_sided_examples"]
 
 
 def logistic(t: Array) -> Array:

@@ -10,7 +10,8 @@ from pydantic import Field, FiniteFloat
 
 from graphsvc.arrays import Array, conjugated, narrowed, widened
 from graphsvc.gate import Elementwise, Example, Gate
-from graphsvc.gates._activations import RealElementwise, logistic, softplus, two_sided_examples
+from graphsvc.gates._activations import logistic, softplus, two_sided_examples
+from graphsvc.gates._elementwise import RealElementwise
 from graphsvc.gates._scipy import special
 from graphsvc.hookspecs import PluginContext, hookimpl
 

@@ -1,16 +1,18 @@
-"""Gates that pick elements: getitem by a fixed index, take by an array of indices."""
+"""Gates that pick elements: by a fixed index, by an array of indices, or by a mask."""
 
 from collections.abc import Iterable
+from math import prod
 from types import EllipsisType
 from typing import Annotated, ClassVar, TypeAlias
 from typing import Literal as OneOf
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from graphsvc.arrays import Array, ArraySpec, normalized_axes
-from graphsvc.errors import AttributeValueError, GateDataError
-from graphsvc.gate import Example, Gate
+from graphsvc.errors import AttributeValueError, DtypeError
+from graphsvc.gate import Elementwise, Example, Gate
+from graphsvc.gates._places import added_at, judged_indices, row_places
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -63,7 +65,7 @@ class GetItem(Gate):
         return ArraySpec(tuple(shape), x.dtype)
 
     def forward(self, x: Array) -> Array:
-        return np.asarray(x[self._numpy_index()])
+        return x[self._numpy_index()]
 
     def backward(self, dz: Array, x_shape: tuple[int, ...]) -> Array:
         dx = np.zeros(x_shape, dz.dtype)
@@ -86,8 +88,8 @@ class Take(Gate):
     """
 
     name: ClassVar[str] = "take"
-    linear: ClassVar[bool] = True
     integers: ClassVar[tuple[str, ...]] = ("indices",)
+    linear: ClassVar[bool] = True
 
     axis: Annotated[int | None, Field(description="The axis along which elements are taken; None flattens.")] = None
 
@@ -97,28 +99,18 @@ class Take(Gate):
         (axis,) = normalized_axes(self.axis, x.ndim)
         return ArraySpec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
 
+    def _size(self, shape: tuple[int, ...]) -> int:
+        return prod(shape) if self.axis is None else shape[self.axis]
+
     def forward(self, x: Array, indices: Array) -> Array:
-        size = x.size if self.axis is None else x.shape[self.axis]
-        outside = (indices < -size) | (indices >= size)
-        if np.any(outside):
-            first = indices.flat[int(np.argmax(outside))]
-            msg = f"Index {first} is out of range for {size} elements. Indices run from {-size} to {size - 1}."
-            raise GateDataError(msg)
-        return np.asarray(np.take(x, indices, axis=self.axis))
+        places = judged_indices(indices, self._size(x.shape))
+        return np.take(x, places, axis=self.axis)
 
     def backward_x(self, dz: Array, indices: Array, x_shape: tuple[int, ...]) -> Array:
-        # Sums in float16 stop at 2048.
-        dx = np.zeros(x_shape, np.result_type(dz.dtype, np.float32))
-        if self.axis is None:
-            np.add.at(dx.reshape(-1), indices, dz)
-        else:
-            (axis,) = normalized_axes(self.axis, len(x_shape))
-            np.add.at(
-                np.moveaxis(dx, axis, 0),
-                indices,
-                np.moveaxis(dz, range(axis, axis + indices.ndim), range(indices.ndim)),
-            )
-        return dx
+        places = judged_indices(indices, self._size(x_shape))
+        if self.axis is not None:
+            places = row_places(places, x_shape, normalized_axes(self.axis, len(x_shape))[0])
+        return added_at(places, dz, x_shape)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -126,9 +118,48 @@ class Take(Gate):
         yield Example(cls(axis=0), x, np.array([2, 0, 2]))
         yield Example(cls(axis=-1), x, np.array([[0, -1], [1, 1]]))
         yield Example(cls(), x, np.array(7))
+        yield Example(cls(axis=1), x + 1j, np.array([1, -3]))
+
+
+class MaskedFill(Elementwise):
+    """The operand with a value where a mask holds: ``z = value if mask else x``; the mask is boolean."""
+
+    name: ClassVar[str] = "masked_fill"
+    disconnected: ClassVar[tuple[str, ...]] = ("mask",)
+
+    value: Annotated[int | FiniteFloat, Field(description="What stands where the mask holds.")] = 0
+
+    def infer(self, *operands: ArraySpec) -> ArraySpec | tuple[ArraySpec, ...] | None:
+        if operands[1].dtype.kind != "b":
+            msg = f"The mask must be boolean, got {operands[1].dtype}. Compare it, as in mask != 0."
+            raise DtypeError(msg)
+        dtype = operands[0].dtype
+        if dtype.kind in "biu":
+            limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            held = self.value == int(self.value) and limits[0] <= self.value <= limits[1]
+        else:
+            held = abs(self.value) <= np.finfo(dtype).max
+        if not held:
+            msg = f"Attribute 'value' is {self.value}, which {dtype} does not hold. Choose another, or convert the"
+            msg += " operand with the gate 'cast'."
+            raise AttributeValueError(msg, attribute="value")
+        return super().infer(*operands)
+
+    def forward(self, x: Array, mask: Array) -> Array:
+        return np.where(mask, x.dtype.type(self.value), x)
+
+    def backward_x(self, dz: Array, mask: Array) -> Array:
+        return np.where(mask, 0, dz)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        x = np.random.default_rng(1).normal(size=(2, 3))
+        yield Example(cls(value=-1.5), x, np.array([True, False, True]))
+        yield Example(cls(), x[0] + 1j, np.array([[True], [False]]))
+        yield Example(cls(value=2), x[0, 0, ...], np.array(False))
 
 
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [GetItem, Take]
+    return [GetItem, Take, MaskedFill]

@@ -123,9 +123,8 @@ def _sum_of_rows(rows: Array, ids: Array, count: int) -> Array:
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    # Sums in float16 stop at 2048.
-    wide = rows.astype(np.result_type(rows.dtype, np.float32))
-    sums = np.add.reduceat(np.take(wide, order, axis=0), starts, axis=0)
+    # NumPy carries these sums of float16 in float32 and pairwise, unlike those of `np.sum(axis=0)` and `np.add.at`.
+    sums = np.add.reduceat(np.take(rows, order, axis=0), starts, axis=0)
     if type(sums) is np.ndarray:
         total = np.zeros((count, *rows.shape[1:]), sums.dtype)
         total[ordered[starts]] = sums

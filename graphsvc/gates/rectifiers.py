@@ -12,7 +12,8 @@ from pydantic import Field, FiniteFloat
 from graphsvc.arrays import Array, ArraySpec, narrowed, widened
 from graphsvc.errors import AttributeValueError
 from graphsvc.gate import Example, Gate
-from graphsvc.gates._activations import RealElementwise, least, two_sided_examples
+from graphsvc.gates._activations import least, two_sided_examples
+from graphsvc.gates._elementwise import RealElementwise
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1

@@ -1,7 +1,7 @@
 """What became of a gate that was examined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Failure", "GateReport"]
 
@@ -40,7 +40,7 @@ class GateReport:
     examples: int
     checks: Mapping[str, int]
     failures: tuple[Failure, ...] = ()
-    expected: Mapping[str, str] = ()  # type: ignore[assignment]
+    expected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

@@ -1,12 +1,26 @@
 from graphsvc.v1 import graph_pb2 as _graph_pb2
 from graphsvc.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class DerivativeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DERIVATIVE_KIND_UNSPECIFIED: _ClassVar[DerivativeKind]
+    DERIVATIVE_KIND_JVP: _ClassVar[DerivativeKind]
+    DERIVATIVE_KIND_HVP: _ClassVar[DerivativeKind]
+    DERIVATIVE_KIND_JACOBIAN: _ClassVar[DerivativeKind]
+    DERIVATIVE_KIND_HESSIAN: _ClassVar[DerivativeKind]
+DERIVATIVE_KIND_UNSPECIFIED: DerivativeKind
+DERIVATIVE_KIND_JVP: DerivativeKind
+DERIVATIVE_KIND_HVP: DerivativeKind
+DERIVATIVE_KIND_JACOBIAN: DerivativeKind
+DERIVATIVE_KIND_HESSIAN: DerivativeKind
 
 class NameList(_message.Message):
     __slots__ = ("names",)
@@ -21,20 +35,22 @@ class NamedTensorList(_message.Message):
     def __init__(self, tensors: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
-    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients")
+    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "vectors")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     WRT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
     graph: _graph_pb2.Graph
     graph_digest: bytes
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
     outputs: NameList
     wrt: NameList
     output_gradients: NamedTensorList
-    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ...) -> None: ...
+    vectors: int
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., vectors: _Optional[int] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
     __slots__ = ("outputs", "input_gradients", "disconnected", "graph_digest")
@@ -47,6 +63,56 @@ class EvaluateResponse(_message.Message):
     disconnected: _containers.RepeatedScalarFieldContainer[str]
     graph_digest: bytes
     def __init__(self, outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., input_gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., disconnected: _Optional[_Iterable[str]] = ..., graph_digest: _Optional[bytes] = ...) -> None: ...
+
+class DifferentiateRequest(_message.Message):
+    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "kind", "directions", "vectors")
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    WRT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    graph: _graph_pb2.Graph
+    graph_digest: bytes
+    inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
+    outputs: NameList
+    wrt: NameList
+    output_gradients: NamedTensorList
+    kind: DerivativeKind
+    directions: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
+    vectors: int
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., kind: _Optional[_Union[DerivativeKind, str]] = ..., directions: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., vectors: _Optional[int] = ...) -> None: ...
+
+class DifferentiateResponse(_message.Message):
+    __slots__ = ("outputs", "output_tangents", "input_gradients", "products", "disconnected", "blocks", "graph_digest")
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TANGENTS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    DISCONNECTED_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
+    output_tangents: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
+    input_gradients: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
+    products: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
+    disconnected: _containers.RepeatedScalarFieldContainer[str]
+    blocks: _containers.RepeatedCompositeFieldContainer[DerivativeBlock]
+    graph_digest: bytes
+    def __init__(self, outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., output_tangents: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., input_gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., products: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., disconnected: _Optional[_Iterable[str]] = ..., blocks: _Optional[_Iterable[_Union[DerivativeBlock, _Mapping]]] = ..., graph_digest: _Optional[bytes] = ...) -> None: ...
+
+class DerivativeBlock(_message.Message):
+    __slots__ = ("of", "by", "tensor")
+    OF_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    of: str
+    by: str
+    tensor: _tensor_pb2.Tensor
+    def __init__(self, of: _Optional[str] = ..., by: _Optional[str] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ListGatesRequest(_message.Message):
     __slots__ = ()
@@ -79,6 +145,48 @@ class Gate(_message.Message):
     attributes_schema: str
     deterministic: bool
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., documentation: _Optional[str] = ..., operands: _Optional[_Iterable[str]] = ..., variadic: _Optional[bool] = ..., outputs: _Optional[_Iterable[str]] = ..., differentiable_operands: _Optional[_Iterable[str]] = ..., attributes_schema: _Optional[str] = ..., deterministic: _Optional[bool] = ...) -> None: ...
+
+class DescribeGateRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DescribeGateResponse(_message.Message):
+    __slots__ = ("gate", "plugin", "plugin_version", "integer_operands", "disconnected_operands", "elementwise", "linear", "example", "example_operands", "fuses", "reason", "derivatives")
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_OPERANDS_FIELD_NUMBER: _ClassVar[int]
+    DISCONNECTED_OPERANDS_FIELD_NUMBER: _ClassVar[int]
+    ELEMENTWISE_FIELD_NUMBER: _ClassVar[int]
+    LINEAR_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_OPERANDS_FIELD_NUMBER: _ClassVar[int]
+    FUSES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DERIVATIVES_FIELD_NUMBER: _ClassVar[int]
+    gate: Gate
+    plugin: str
+    plugin_version: str
+    integer_operands: _containers.RepeatedScalarFieldContainer[str]
+    disconnected_operands: _containers.RepeatedScalarFieldContainer[str]
+    elementwise: bool
+    linear: bool
+    example: str
+    example_operands: _containers.RepeatedCompositeFieldContainer[ExampleOperand]
+    fuses: bool
+    reason: str
+    derivatives: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, gate: _Optional[_Union[Gate, _Mapping]] = ..., plugin: _Optional[str] = ..., plugin_version: _Optional[str] = ..., integer_operands: _Optional[_Iterable[str]] = ..., disconnected_operands: _Optional[_Iterable[str]] = ..., elementwise: _Optional[bool] = ..., linear: _Optional[bool] = ..., example: _Optional[str] = ..., example_operands: _Optional[_Iterable[_Union[ExampleOperand, _Mapping]]] = ..., fuses: _Optional[bool] = ..., reason: _Optional[str] = ..., derivatives: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExampleOperand(_message.Message):
+    __slots__ = ("name", "spec")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    spec: str
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[str] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()

@@ -43,10 +43,20 @@ class GraphServiceStub:
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.EvaluateRequest.SerializeToString,
                 response_deserializer=graphsvc_dot_v1_dot_service__pb2.EvaluateResponse.FromString,
                 _registered_method=True)
+        self.Differentiate = channel.unary_unary(
+                '/graphsvc.v1.GraphService/Differentiate',
+                request_serializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.SerializeToString,
+                response_deserializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.FromString,
+                _registered_method=True)
         self.ListGates = channel.unary_unary(
                 '/graphsvc.v1.GraphService/ListGates',
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.SerializeToString,
                 response_deserializer=graphsvc_dot_v1_dot_service__pb2.ListGatesResponse.FromString,
+                _registered_method=True)
+        self.DescribeGate = channel.unary_unary(
+                '/graphsvc.v1.GraphService/DescribeGate',
+                request_serializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateRequest.SerializeToString,
+                response_deserializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateResponse.FromString,
                 _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/graphsvc.v1.GraphService/GetServerInfo',
@@ -74,8 +84,27 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Differentiate(self, request, context):
+        """Runs a graph for derivatives beyond one gradient: along directions, second ones, or whole matrices of them.
+
+        They are exact or refused. As Evaluate, with one error more: INVALID_ARGUMENT, TANGENT_LOST: a gate cannot be
+        followed along a direction; the metadata say which.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGates(self, request, context):
         """Lists the gates that a graph may use here, those of plugins included. It may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeGate(self, request, context):
+        """Describes one gate, which the client need not have. It may be repeated.
+
+        NOT_FOUND: there is no such gate here (GATE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,10 +125,20 @@ def add_GraphServiceServicer_to_server(servicer, server):
                     request_deserializer=graphsvc_dot_v1_dot_service__pb2.EvaluateRequest.FromString,
                     response_serializer=graphsvc_dot_v1_dot_service__pb2.EvaluateResponse.SerializeToString,
             ),
+            'Differentiate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Differentiate,
+                    request_deserializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.FromString,
+                    response_serializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.SerializeToString,
+            ),
             'ListGates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGates,
                     request_deserializer=graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.FromString,
                     response_serializer=graphsvc_dot_v1_dot_service__pb2.ListGatesResponse.SerializeToString,
+            ),
+            'DescribeGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeGate,
+                    request_deserializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateRequest.FromString,
+                    response_serializer=graphsvc_dot_v1_dot_service__pb2.DescribeGateResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -149,6 +188,33 @@ class GraphService:
             _registered_method=True)
 
     @staticmethod
+    def Differentiate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graphsvc.v1.GraphService/Differentiate',
+            graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.SerializeToString,
+            graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListGates(request,
             target,
             options=(),
@@ -165,6 +231,33 @@ class GraphService:
             '/graphsvc.v1.GraphService/ListGates',
             graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.SerializeToString,
             graphsvc_dot_v1_dot_service__pb2.ListGatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graphsvc.v1.GraphService/DescribeGate',
+            graphsvc_dot_v1_dot_service__pb2.DescribeGateRequest.SerializeToString,
+            graphsvc_dot_v1_dot_service__pb2.DescribeGateResponse.FromString,
             options,
             channel_credentials,
             insecure,

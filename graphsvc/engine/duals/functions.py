@@ -100,6 +100,13 @@ def _where(condition: Any, *branches: Any) -> Any:
     return dual(value, np.where(condition, 0 if tx is None else tx, 0 if ty is None else ty))
 
 
+def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """Count, or add up weights, in which it is linear; what is counted are whole numbers."""
+    if type(x) is Dual:
+        lose("it calls np.bincount with a tangent where none may be")
+    return dual(np.bincount(x, weights.value, minlength), np.bincount(x, weights.tangent, minlength), OWNED)
+
+
 def _select(conditions: Any, choices: Any, default: Any = 0) -> Any:
     conditions = stripped(list(conditions))
     tangents = [0 if type(c) is not Dual else c.tangent for c in choices]
@@ -389,6 +396,7 @@ FUNCTIONS: Final[Mapping[Callable[..., Any], Rule]] = {
     np.amin: partial(_extreme, np.min),
     np.max: partial(_extreme, np.max),
     np.min: partial(_extreme, np.min),
+    np.bincount: _bincount,
     np.broadcast_arrays: _broadcast_arrays,
     np.clip: _clip,
     np.copy: _copied,
@@ -434,7 +442,6 @@ CONSTANT_FUNCTIONS: Final = frozenset(
         np.all, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.argwhere, np.around, np.round,
         np.array_equal, np.allclose, np.isclose, np.count_nonzero, np.digitize, np.flatnonzero, np.fix, np.isneginf,
         np.isposinf, np.isreal, np.lexsort, np.nanargmax, np.nanargmin, np.nonzero, np.searchsorted, np.iscomplex,
-        np.bincount,
     }
 )  # fmt: skip
 """Functions that are constant almost everywhere."""

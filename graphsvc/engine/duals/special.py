@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphsvc.gates._gammas import polygamma
+
 __all__ = ["SPECIAL"]
 
 _ROOT_PI: Final = float(np.sqrt(np.pi))
@@ -38,6 +40,11 @@ def _gammainc_x(t: Any, a: Any, x: Any) -> Any:
     return t * np.exp(_xlogy(a - 1, x) - x - _gammaln(a))
 
 
+def _trigamma(x: Any) -> Any:
+    """Return the derivative of digamma; of real numbers, however negative, without a step for every unit below 0."""
+    return _zeta(2.0, x) if np.iscomplexobj(x) else polygamma(1, x)
+
+
 def _spence(t: Any, z: Any, x: Any) -> Any:
     near = np.equal(x, 1)
     apart = np.where(near, 0.5, x)
@@ -63,8 +70,8 @@ SPECIAL: Final[Mapping[str, tuple[Partial | None, ...]]] = {
     "rgamma": (lambda t, z, x: -t * z * _psi(x),),
     "gammaln": (lambda t, z, x: t * _psi(x),),
     "loggamma": (lambda t, z, x: t * _psi(x),),
-    "psi": (lambda t, z, x: t * _zeta(2.0, x),),
-    "digamma": (lambda t, z, x: t * _zeta(2.0, x),),
+    "psi": (lambda t, z, x: t * _trigamma(x),),
+    "digamma": (lambda t, z, x: t * _trigamma(x),),
     "zeta": (None, lambda t, z, s, q: -t * s * _zeta(s + 1, q)),
     "_zeta": (None, lambda t, z, s, q: -t * s * _zeta(s + 1, q)),
     "beta": (

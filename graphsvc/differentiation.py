@@ -1,0 +1,98 @@
+"""Questions for derivatives as they come in messages, put to a graph."""
+
+from collections.abc import Callable
+
+from graphsvc.arrays import Weak
+from graphsvc.codec import named_arrays, named_tensors, tensor_from_array
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.errors import RequestError
+from graphsvc.v1 import service_pb2
+
+__all__ = ["differentiated", "output_gradients_of"]
+
+
+def output_gradients_of(
+    request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest,
+) -> dict[str, object] | None:
+    """Return the output gradients of a request; a weak one as the Python numbers that it was given as."""
+    if not request.HasField("output_gradients"):
+        return None
+    tensors = request.output_gradients.tensors
+    arrays = named_arrays(tensors, "Output gradient", weak=True)
+    weak = {tensor.name for tensor in tensors if tensor.weak}
+    return {name: Weak(array) if name in weak else array for name, array in arrays.items()}
+
+
+def differentiated(
+    graph: ComputationalGraph,
+    request: service_pb2.DifferentiateRequest,
+    stop: Callable[[], None],
+    within: Callable[[int], None],
+) -> service_pb2.DifferentiateResponse:
+    """Answer a question for derivatives, but for the digest.
+
+    Args:
+        graph: The graph.
+        request: The question.
+        stop: Called between gates; what it raises ends the evaluation.
+        within: Called with the bytes of the results before they are there; what it raises ends the evaluation.
+
+    Raises:
+        RequestError: The kind of derivatives is not said, or something is given that does not belong to it.
+        GraphsvcError: Whatever else is wrong.
+    """
+    kind = request.kind
+    along = kind in (service_pb2.DERIVATIVE_KIND_JVP, service_pb2.DERIVATIVE_KIND_HVP)
+    _refuse_strays(request, kind, along=along)
+    inputs = named_arrays(request.inputs, "Input")
+    directions = named_arrays(request.directions, "Direction")
+    wrt = list(request.wrt.names) if request.HasField("wrt") else None
+    outputs = list(request.outputs.names) if request.HasField("outputs") else None
+    vectors = request.vectors if request.HasField("vectors") else None
+    arriving = output_gradients_of(request)
+    stop()
+    match kind:
+        case service_pb2.DERIVATIVE_KIND_JVP:
+            values, tangents = graph.jvp(inputs, directions, outputs, stop, vectors=vectors, within=within)
+            return service_pb2.DifferentiateResponse(
+                outputs=named_tensors(values), output_tangents=named_tensors(tangents)
+            )
+        case service_pb2.DERIVATIVE_KIND_HVP:
+            gradients, products = graph.hvp(
+                inputs, directions, wrt, arriving, outputs, stop, vectors=vectors, within=within
+            )
+            return service_pb2.DifferentiateResponse(
+                input_gradients=named_tensors(gradients),
+                products=named_tensors(products),
+                disconnected=gradients.disconnected,
+            )
+        case service_pb2.DERIVATIVE_KIND_JACOBIAN:
+            blocks = graph.jacobian(inputs, wrt, outputs, stop, within)
+        case _:
+            blocks = graph.hessian(inputs, wrt, arriving, outputs, stop, within)
+    return service_pb2.DifferentiateResponse(
+        blocks=[
+            service_pb2.DerivativeBlock(of=of, by=by, tensor=tensor_from_array(array))
+            for of, row in blocks.items()
+            for by, array in row.items()
+        ]
+    )
+
+
+def _refuse_strays(request: service_pb2.DifferentiateRequest, kind: int, *, along: bool) -> None:
+    """Refuse a kind that there is not, and what would be ignored."""
+    if kind == service_pb2.DERIVATIVE_KIND_UNSPECIFIED or kind not in service_pb2.DerivativeKind.values():
+        msg = "The request does not say which derivatives it wants. Set kind to one of the enum DerivativeKind."
+        raise RequestError(msg)
+    name = service_pb2.DerivativeKind.Name(kind).removeprefix("DERIVATIVE_KIND_")
+    strays = {
+        "directions": bool(request.directions) and not along,
+        "vectors": request.HasField("vectors") and not along,
+        "wrt": request.HasField("wrt") and kind == service_pb2.DERIVATIVE_KIND_JVP,
+        "output_gradients": request.HasField("output_gradients")
+        and kind in (service_pb2.DERIVATIVE_KIND_JVP, service_pb2.DERIVATIVE_KIND_JACOBIAN),
+    }
+    for field, stray in strays.items():
+        if stray:
+            msg = f"A request of kind {name} has no {field}. Leave it out."
+            raise RequestError(msg)

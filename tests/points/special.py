@@ -1,0 +1,41 @@
+"""Points of special functions."""
+
+from math import inf as INF
+from math import nan as NAN
+
+POINTS = [
+    ("erfinv(x)", {"x": 1.0}, {"x": INF}),
+    ("erfinv(x)", {"x": -1.0}, {"x": INF}),
+    ("erfinv(x)", {"x": 1.5}, {"x": NAN}),
+    ("erfcinv(x)", {"x": 0.0}, {"x": -INF}),
+    ("gamma(x)", {"x": 0.0}, {"x": -INF}),
+    ("gamma(x)", {"x": -2.0}, {"x": NAN}),
+    ("gammaln(x)", {"x": 0.0}, {"x": -INF}),
+    ("digamma(x)", {"x": 0.0}, {"x": INF}),
+    ("digamma(x)", {"x": -3.0}, {"x": INF}),
+    ("multigammaln(x, d=3)", {"x": 0.5}, {"x": NAN}),
+    ("gammainc(1.0, x)", {"x": 0.0}, {"x": 1.0}),
+    ("gammainc(0.5, x)", {"x": 0.0}, {"x": INF}),
+    ("gammainc(2.0, x)", {"x": 0.0}, {"x": 0.0}),
+    ("gammainc(1.0, x)", {"x": -1.0}, {"x": NAN}),
+    ("betainc(1.0, 1.0, x)", {"x": 0.0}, {"x": 1.0}),
+    ("betainc(0.5, 2.0, x)", {"x": 0.0}, {"x": INF}),
+    ("betainc(1.0, 1.0, x)", {"x": 1.5}, {"x": NAN}),
+    ("zeta(2.0, q)", {"q": 0.0}, {"q": -INF}),
+    ("zeta(2.0, q)", {"q": -1e15}, {"q": NAN}),
+    ("i0(x)", {"x": 0.0}, {"x": 0.0}),
+    ("i1(x)", {"x": 0.0}, {"x": 0.5}),
+    ("i0e(x)", {"x": 0.0}, {"x": 0.0}),
+    ("i1e(x)", {"x": 0.0}, {"x": 0.5}),
+    ("j1(x)", {"x": 0.0}, {"x": 0.5}),
+    ("entr(x)", {"x": 0.0}, {"x": INF}),
+    ("entr(x)", {"x": -1.0}, {"x": NAN}),
+    ("rel_entr(x, y)", {"x": 0.0, "y": 1.0}, {"x": -INF, "y": 0.0}),
+    ("rel_entr(x, y)", {"x": -1.0, "y": 1.0}, {"x": NAN, "y": NAN}),
+    ("spence(x)", {"x": 0.0}, {"x": -INF}),
+    ("spence(x)", {"x": 1.0}, {"x": -1.0}),
+    ("spence(x)", {"x": -1.0}, {"x": NAN}),
+    ("lambertw(x)", {"x": 0.0}, {"x": 1.0}),
+    ("lambertw(x)", {"x": -0.36787944117144233}, {"x": INF}),
+    ("lambertw(x)", {"x": -0.5}, {"x": NAN}),
+]

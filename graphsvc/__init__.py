@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from graphsvc.engine.profile import Profile
     from graphsvc.engine.summary import GraphSummary
     from graphsvc.errors import GateDataError, GraphsvcError
-    from graphsvc.gate import Elementwise, Example, Gate
-    from graphsvc.hookspecs import PluginContext, hookimpl
+    from graphsvc.gate import Cost, Elementwise, Example, Gate
+    from graphsvc.hookspecs import Checkup, PluginContext, hookimpl
     from graphsvc.subgraph import SubGraph
 
 __version__ = "0.1.0"
@@ -24,8 +24,10 @@ __version__ = "0.1.0"
 _HOME = {
     "Array": "arrays",
     "ArraySpec": "arrays",
+    "Checkup": "hookspecs",
     "Client": "client",
     "ComputationalGraph": "engine.graph",
+    "Cost": "gate",
     "Diagnosis": "engine.diagnosis",
     "Elementwise": "gate",
     "Evaluation": "engine.evaluation",
@@ -52,8 +54,10 @@ _HOME = {
 __all__ = [
     "Array",
     "ArraySpec",
+    "Checkup",
     "Client",
     "ComputationalGraph",
+    "Cost",
     "Diagnosis",
     "Elementwise",
     "Evaluation",

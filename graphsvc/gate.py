@@ -22,7 +22,7 @@ define `backward_x`, `backward_y`, ... instead, one for each operand, of which o
 import functools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -47,7 +47,20 @@ else:
     # The class is pydantic's own affair; that there is one is not.
     ModelMetaclass = type(BaseModel)
 
-__all__ = ["Elementwise", "Example", "Gate", "attributes_of"]
+__all__ = ["Cost", "Elementwise", "Example", "Gate", "attributes_of"]
+
+
+class Cost(NamedTuple):
+    """What a gate takes, as far as its operands and outputs do not tell it.
+
+    Attributes:
+        flops: Floating-point operations of `forward`; backward is taken to need twice as many.
+        scratch_bytes: Bytes that `forward` or a backward takes at most at one time beside operands, outputs and
+            gradients, with what it saves for the backward pass.
+    """
+
+    flops: int
+    scratch_bytes: int
 
 
 class _GateType(ModelMetaclass):
@@ -71,6 +84,8 @@ class Gate(BaseModel, metaclass=_GateType):
     an output or a saved value by its name; `x_shape`, the shape of operand `x`. `backward_x`, `backward_y` and so on,
     one for each operand, may stand instead; only the wanted ones are called. `infer(self, x, y)` is given an
     `ArraySpec` for each operand and returns that of the output, so that shapes are checked before anything runs.
+    `cost(self, x, y)` is given the same and returns a `Cost`, where work or memory are not a few times those of
+    operands and outputs: a server admits a graph by it.
 
     Nothing more is needed for derivatives beyond the first, as long as `forward` and `backward` are plain NumPy: they
     run on arrays that carry tangents. A gate that leaves NumPy has no `jvp` or `hvp`, unless it is `linear` or has a
@@ -115,7 +130,7 @@ class Gate(BaseModel, metaclass=_GateType):
             if field in RESERVED:
                 msg = f"Gate class {cls.__name__}: {field!r} is a field. Annotate it as a ClassVar."
                 raise GateDefinitionError(msg)
-            if field.startswith("backward") or field in ("forward", "jvp", "infer", "examples"):
+            if field.startswith("backward") or field in ("forward", "jvp", "infer", "cost", "examples"):
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):

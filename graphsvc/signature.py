@@ -78,6 +78,7 @@ class Signature:
         rules: The `backward_<operand>` methods, by index of the operand.
         jvp: The `jvp`, which returns the tangents of the outputs; None if the gate has none of its own.
         infers: Whether there is an `infer`.
+        costs: Whether there is a `cost`.
         integers: Indices of the operands that must be integers.
         disconnected: Indices of the operands through which no gradient passes.
         differentiable_outputs: Outputs whose arriving gradient some backward asks for.
@@ -95,6 +96,7 @@ class Signature:
     rules: Mapping[int, BackwardRule]
     jvp: BackwardRule | None
     infers: bool
+    costs: bool
     differentiable_outputs: frozenset[int]
     graphs: tuple[str, ...] = ()
 
@@ -244,13 +246,14 @@ class _Reader:
         tangents = {f"{name}_dot": (Source.OPERAND_TANGENT, i) for i, name in enumerate(operands)}
         return self.backward_rule("jvp", tangents | known)
 
-    def infers(self, operands: tuple[str, ...]) -> bool:
-        if not hasattr(self.cls, "infer"):
+    def has(self, method: str, operands: tuple[str, ...]) -> bool:
+        """Tell whether the class has a method that is given specs of the operands, and takes them."""
+        if not hasattr(self.cls, method):
             return False
-        parameters = self.parameters("infer")
+        parameters = self.parameters(method)
         generic = len(parameters) == 1 and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
         if not generic and tuple(p.name for p in parameters) != operands:
-            self.refuse(f"`infer` must take the operands of `forward`: {', '.join(operands)}.")
+            self.refuse(f"`{method}` must take the operands of `forward`: {', '.join(operands)}.")
         return True
 
 
@@ -301,7 +304,8 @@ def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ..
         rule=rule,
         rules=rules,
         jvp=reader.jvp(operands, outputs, saves),
-        infers=reader.infers(operands),
+        infers=reader.has("infer", operands),
+        costs=reader.has("cost", operands),
         graphs=graphs,
         differentiable_outputs=frozenset[int]().union(
             *(r.needs[Source.OUTPUT_GRADIENT] for r in ((rule,) if rule else rules.values()))

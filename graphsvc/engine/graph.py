@@ -23,7 +23,7 @@ from graphsvc.engine.library import Library
 from graphsvc.engine.node import Node
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry, default_registry
-from graphsvc.engine.running import RunnableGraph
+from graphsvc.engine.running import Prepared, RunnableGraph
 from graphsvc.engine.structure import GateNode, Structure, check_arity
 from graphsvc.engine.subgraphs import HeldGraph
 from graphsvc.engine.summary import GraphSummary, summarize
@@ -472,6 +472,19 @@ class ComputationalGraph:
         if debug or profile:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
+
+    def prepare(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> Prepared:
+        """Judge and plan a question without running it, to know what it takes before anything is allocated.
+
+        Arguments and errors are those of `value_and_grad`, whose answer `Prepared.run` gives.
+        """
+        return self._bind().prepared(inputs, wrt, output_gradients, outputs)
 
     # Derivatives along directions -----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Running a graph: questions judged, programs made and kept, or the two loops called, and results handed over."""
 
+import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,10 +13,11 @@ from graphsvc.engine.answers import Answer, Questions
 from graphsvc.engine.between import asked_between, asking
 from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
+from graphsvc.engine.estimate import Estimate, estimate_plan, scratch_of
 from graphsvc.engine.evaluation import Evaluation, InputGradients, Results
 from graphsvc.engine.examiner import Examiner
 from graphsvc.engine.explanation import Explanation, explain
-from graphsvc.engine.fusion.levels import level_program
+from graphsvc.engine.fusion.levels import LevelProgram, level_program
 from graphsvc.engine.fusion.lowering import lower
 from graphsvc.engine.fusion.program import GuardError, Program, UntrueRecordingError
 from graphsvc.engine.fusion.recordings import Recordings
@@ -32,11 +34,16 @@ from graphsvc.engine.question import (
 from graphsvc.engine.structure import Structure
 from graphsvc.garbage import collection_put_off
 
-__all__ = ["RunnableGraph", "gradients_of"]
+__all__ = ["Prepared", "RunnableGraph", "gradients_of"]
 
 _CACHED_PLANS: Final = 64
 _CACHED_SPECS: Final = 16
 _CACHED_NODES: Final = 200_000
+
+_PROGRAM_BYTES: Final = 4 << 20
+"""What the first run of a program takes to prove its recordings, and NumPy for its buffers."""
+
+_STEP_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,7 @@ class RunnableGraph:
         self._specs = Cache[dict[str, Spec]](min(_CACHED_SPECS, share))
         self._plans = Cache[Plan](plans)
         self._answers = Cache[Answer](plans)
+        self._estimates = Cache[Estimate](plans)
         self._questions = Questions(self.inputs, plans)
         self._holds_graphs = any(node.gate.signature.graphs for node in self.nodes)
 
@@ -102,14 +110,13 @@ class RunnableGraph:
             with asking(between):
                 return self.value_and_grad(inputs, wrt, output_gradients, outputs, between)
         known = self._questions.known(inputs, wrt, outputs) if output_gradients is None else None
-        planned = True
         if known and known[2]:
             try:
                 return known[2].quick(known[1], between)
             except GuardError:
-                planned = False
+                return self._looped(self._judged(inputs, wrt, output_gradients, outputs), between)
         question = self._judged(inputs, wrt, output_gradients, outputs)
-        return self._answered(question, known[0] if known else None, between, planned=planned)
+        return self._answered(question, known[0] if known else None, between)
 
     def pulled(
         self,
@@ -132,35 +139,44 @@ class RunnableGraph:
         # No question of `known` begins so.
         key = ("pulled", wrt, *output_gradients, *[(array.shape, array.dtype) for array in given])
         answer = self._questions.find(key)
-        planned = True
         if answer:
             try:
                 return answer.run(inputs, output_gradients, between)
             except GuardError:
-                planned = False
-        return self._answered(self._judged(inputs, wrt, output_gradients, None), key, between, planned=planned)
+                return self._looped(self._judged(inputs, wrt, output_gradients, None), between)
+        return self._answered(self._judged(inputs, wrt, output_gradients, None), key, between)
+
+    def prepared(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+    ) -> "Prepared":
+        """See `ComputationalGraph.prepare`."""
+        return Prepared(self, self._judged(inputs, wrt, output_gradients, outputs))
 
     def _answered(
-        self,
-        question: _Question,
-        key: tuple[Hashable, ...] | None,
-        between: Callable[[], None] | None,
-        *,
-        planned: bool,
+        self, question: _Question, key: tuple[Hashable, ...] | None, between: Callable[[], None] | None
     ) -> Results:
         """Answer a question that was judged, and keep what answers it if it has a key."""
-        while planned and (answer := self._answer(question)):
+        answered, answer = self._planned(question, between)
+        if answered is None:
+            return self._looped(question, between)
+        if answer and key is not None:
+            self._questions.learn(key, answer)
+        return answered
+
+    def _planned(self, question: _Question, between: Callable[[], None] | None) -> tuple[Results | None, Answer | None]:
+        """Answer with a program, and return it with the answer; None where the gates must run one by one."""
+        while answer := self._answer(question):
             try:
-                answered = answer.run(question.inputs, question.arriving, between)
+                return answer.run(question.inputs, question.arriving, between), answer
             except GuardError:
                 break
             except UntrueRecordingError as error:
                 self._recordings.distrust(error.node.gate, str(error))
-            else:
-                if key is not None:
-                    self._questions.learn(key, answer)
-                return answered
-        return self._looped(question, between)
+        return None, None
 
     def observed(
         self,
@@ -310,14 +326,39 @@ class RunnableGraph:
 
     def _answer(self, question: _Question) -> Answer | None:
         """Return what answers a question fast; None if its gates must run one by one."""
-        plan, ones = question.plan, question.output_gradients is None
-        if question.arriving is None or any(None in step.specs for step in plan.steps):
+        if not _is_known(question):
             return None
+        ones = question.output_gradients is None
+        return self._answers.get(self._answer_key(question), lambda: self._made_answer(question, ones=ones))
+
+    def _answer_key(self, question: _Question) -> tuple[Hashable, ...]:
+        ones = question.output_gradients is None
+        asked = tuple(question.specs.values()), tuple(question.plan.outputs), question.wrt, question.differentiated
+        return (*asked, ones, self._recordings.distrusted)
+
+    def _is_planned(self, question: _Question) -> bool:
+        """Tell whether the program for a question is at hand, or there will be none."""
+        return not _is_known(question) or self._answers.find(self._answer_key(question)) is not None
+
+    def _estimate(self, question: _Question) -> Estimate:
+        """Return what the two loops take for a question."""
         specs = tuple(question.specs.values())
-        return self._answers.get(
-            (specs, tuple(plan.outputs), question.wrt, question.differentiated, ones, self._recordings.distrusted),
-            lambda: self._made_answer(question, ones=ones),
+        return self._estimates.get(
+            (specs, tuple(question.plan.outputs), question.wrt, question.differentiated),
+            lambda: estimate_plan(question.plan, self.inferred(question.specs), question.wrt),
         )
+
+    def _program_bytes(self, question: _Question) -> int | None:
+        """Return what a program takes for a question; None where the gates run one by one."""
+        answer = self._answer(question)
+        if answer is None:
+            return None
+        program = answer.program
+        taken = program.peak_bytes + _PROGRAM_BYTES + _STEP_BYTES * len(question.plan.steps)
+        if isinstance(program, LevelProgram):
+            return taken
+        known = self.inferred(question.specs)
+        return taken + program.scratch_bytes + scratch_of(program.gates_as_they_are(), known)
 
     @collection_put_off()
     def _made_answer(self, question: _Question, *, ones: bool) -> Answer:
@@ -360,6 +401,56 @@ class RunnableGraph:
         gradients = gradients_of(plan, question.wrt, question.specs, records, arriving, between, backward)
         # Copies, because a gate may keep what it returned, and two outputs may be views of one array.
         return {name: owned(result) for name, result in results.items()}, gradients
+
+
+def _is_known(question: _Question) -> bool:
+    """Tell whether all that a program is made of is known before the run."""
+    return question.arriving is not None and not any(None in step.specs for step in question.plan.steps)
+
+
+class Prepared:
+    """A question to a graph, judged and planned; nothing has run, and nothing but the plan is allocated.
+
+    Attributes:
+        estimate: What it takes at most if its gates run one by one, from shapes alone.
+    """
+
+    def __init__(self, graph: RunnableGraph, question: _Question) -> None:
+        self._graph = graph
+        self._question = question
+        self.estimate = graph._estimate(question)
+
+    @functools.cached_property
+    def peak_bytes(self) -> int:
+        """Bytes that a run takes at most at one time beside its inputs.
+
+        A program is made to tell, for which gates are called on symbols, and may take up to `estimate.peak_bytes`
+        meanwhile. A value that a recording did not expect makes the gates run one by one, for which `run` asks again.
+        """
+        planned = self._graph._program_bytes(self._question)
+        return self.estimate.peak_bytes if planned is None else min(planned, self.estimate.peak_bytes)
+
+    @property
+    def planned(self) -> bool:
+        """Whether the program is at hand, so that `peak_bytes` takes nothing."""
+        return self._graph._is_planned(self._question)
+
+    def run(self, between: Callable[[], None] | None = None, reserve: Callable[[int], None] | None = None) -> Results:
+        """Answer the question.
+
+        Args:
+            between: See `ComputationalGraph.value_and_grad`.
+            reserve: Called with the bytes that are needed where they are more than `peak_bytes`; what it raises stops
+                the run.
+        """
+        # Gates that hold graphs ask as well.
+        with asking(between):
+            answered, _ = self._graph._planned(self._question, between)
+            if answered is not None:
+                return answered
+            if reserve and self.estimate.peak_bytes > self.peak_bytes:
+                reserve(self.estimate.peak_bytes)
+            return self._graph._looped(self._question, between)
 
 
 def gradients_of(

@@ -9,7 +9,7 @@ import numpy as np
 from graphsvc.arrays import Array
 from graphsvc.gates._windows import WindowAxis, overlaid, windows_of
 
-__all__ = ["correlated", "products", "spread_out"]
+__all__ = ["column_bytes", "correlated", "products", "spread_out"]
 
 _BYTES: Final = 2**23
 """What the columns of the samples that are worked on together may take."""
@@ -21,6 +21,11 @@ def _blocks(x: Array, channels: int, axes: Sequence[WindowAxis]) -> Iterator[sli
     count = max(1, _BYTES // max(sample, 1))
     for start in range(0, max(x.shape[0], 1), count):
         yield slice(start, start + count)
+
+
+def column_bytes(batch: int, sample: int) -> int:
+    """Return what the columns take at most that are there at one time, where those of a sample take `sample` bytes."""
+    return min(batch * sample, max(_BYTES, sample))
 
 
 def _columns(x: Array, groups: int, axes: Sequence[WindowAxis]) -> Array:

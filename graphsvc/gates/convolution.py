@@ -17,8 +17,8 @@ from graphsvc.arrays import (
     widened,
 )
 from graphsvc.errors import AttributeValueError, ShapeError
-from graphsvc.gate import Example, Gate
-from graphsvc.gates._correlation import correlated, products, spread_out
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._correlation import column_bytes, correlated, products, spread_out
 from graphsvc.gates._windows import Padding, PerAxis, WindowAxis, per_axis, window_axes
 from graphsvc.hookspecs import PluginContext, hookimpl
 
@@ -53,6 +53,17 @@ def _check_operands(x: ArraySpec, w: ArraySpec, spatial: int, channels: str) -> 
         raise ShapeError(msg)
 
 
+def _cost(z: ArraySpec, x: ArraySpec, w: ArraySpec, channels: int, axes: tuple[WindowAxis, ...]) -> Cost:
+    """Return what a convolution takes whose windows lie over so many channels."""
+    wide = max(z.dtype.itemsize, 4)
+    places = prod(axis.kernel * axis.count for axis in axes)
+    batch = max(1, max(x.size, z.size) // max(1, channels * prod(axis.size for axis in axes)))
+    columns = column_bytes(batch, channels * places * wide)
+    multiplied = batch * prod(axis.count for axis in axes) * w.size
+    # Columns and what is multiplied with them, and what is laid out anew.
+    return Cost(2 * multiplied, 3 * columns + 4 * wide * (x.size + w.size + z.size))
+
+
 class _Convolution(_Windowed):
     """Base of the convolutions over the last axes."""
 
@@ -75,6 +86,9 @@ class _Convolution(_Windowed):
             raise ShapeError(msg)
         counts = (axis.count for axis in self._axes(x.shape, w.shape))
         return ArraySpec((*x.shape[: -self.spatial - 1], filters, *counts), np.result_type(x.dtype, w.dtype))
+
+    def cost(self, x: ArraySpec, w: ArraySpec) -> Cost:
+        return _cost(self.infer(x, w), x, w, x.shape[-self.spatial - 1], self._axes(x.shape, w.shape))
 
     def forward(self, x: Array, w: Array) -> Array:
         axes = self._axes(x.shape, w.shape)
@@ -186,6 +200,10 @@ class _TransposedConvolution(_Windowed):
         sizes = (axis.size for axis in self._axes(x.shape, w.shape))
         leading = x.shape[: -self.spatial - 1]
         return ArraySpec((*leading, w.shape[1] * self.groups, *sizes), np.result_type(x.dtype, w.dtype))
+
+    def cost(self, x: ArraySpec, w: ArraySpec) -> Cost:
+        z = self.infer(x, w)
+        return _cost(z, x, w, z.shape[-self.spatial - 1], self._axes(x.shape, w.shape))
 
     def forward(self, x: Array, w: Array) -> Array:
         axes = self._axes(x.shape, w.shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, reduce_sum, sum_to_shape
 from graphsvc.errors import ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.solves import adjoint
 
@@ -30,6 +30,15 @@ class MatMul(Gate):
         stack = broadcast_shapes(x.shape[:-2], y.shape[:-2])
         rows, columns = x.shape[-2:-1], y.shape[-1:] if y.ndim > 1 else ()
         return ArraySpec((*stack, *rows, *columns), np.result_type(x.dtype, y.dtype))
+
+    def cost(self, x: ArraySpec, y: ArraySpec) -> Cost:
+        z = self.infer(x, y)
+        stack = prod(broadcast_shapes(x.shape[:-2], y.shape[:-2]))
+        products = z.size * x.shape[-1]
+        # Gradients have the whole stack before it is summed, and BLAS is handed copies of what lies crosswise.
+        wide = max(z.dtype.itemsize, 4)
+        summed = stack * (prod(x.shape[-2:]) + prod(y.shape[-2:]))
+        return Cost(2 * products, 2 * wide * (summed + x.size + y.size + z.size))
 
     def forward(self, x: Array, y: Array) -> Array:
         return np.matmul(x, y)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphsvc.arrays import Array, narrowed, widened
-from graphsvc.gate import Example, Gate
+from graphsvc.arrays import Array, ArraySpec, narrowed, widened
+from graphsvc.gate import Cost, Example, Gate
 from graphsvc.gates._elementwise import RealElementwise
 from graphsvc.gates._gammas import doubled, rounded
 from graphsvc.gates._scipy import special
@@ -88,6 +88,10 @@ class Lambertw(RealElementwise):
     """
 
     name: ClassVar[str] = "lambertw"
+
+    def cost(self, x: ArraySpec) -> Cost:
+        # A dozen arrays of float64 are alive at a time, whatever the operand is.
+        return Cost(200 * x.size, 128 * x.size)
 
     def forward(self, x: Array) -> Array:
         wide = doubled(x)

@@ -21,6 +21,7 @@ from graphsvc.engine.fusion.instructions import Kind, reshaped
 from graphsvc.engine.fusion.kernels import Kernel, schedule
 from graphsvc.engine.fusion.merging import GateCall, Lowered, Operation, Trace
 from graphsvc.engine.inference import BoundNode
+from graphsvc.engine.plan import Step
 from graphsvc.errors import GraphsvcError, StoppedError
 from graphsvc.gate import Elementwise
 
@@ -141,18 +142,38 @@ class Program:
         What a gate that runs as it is takes for itself is not known, and not counted.
         """
         alive = peak = 0
+        roots: dict[int, int] = {}
+        holders: Counter[int] = Counter()
         for part, frees in zip(self.parts, self._frees, strict=True):
-            made = sum(self.nbytes(result) for result in self._line_results(part))
-            alive += made
+            for value in self._line_results(part):
+                # An array lives as long as any view of it.
+                root = value
+                if isinstance(part, Operation) and value in self._views:
+                    root = roots.get(part.operands[0], part.operands[0])
+                roots[value] = root
+                holders[root] += 1
+                alive += self.nbytes(value)
             peak = max(peak, alive)
-            alive -= sum(self.nbytes(value) for value in frees if value not in self._given)
-        copies = sum(self.lowered.spec(value).nbytes for value in self._results if value in self._copied)
+            for value in frees:
+                root = roots.get(value, value)
+                holders[root] -= 1
+                alive -= self.nbytes(root) if holders[root] == 0 and root not in self._given else 0
+        # A view becomes an array of its own as well, such as the gradient of a sum, which repeats one number.
+        copies = sum(
+            self.lowered.spec(value).nbytes
+            for value in self._results
+            if value in self._copied or (value in self._views and value not in self._given)
+        )
         return max(peak, alive + copies)
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of the registers, which threads keep from run to run."""
         return max((kernel.scratch_bytes for kernel in self.kernels.values()), default=0)
+
+    def gates_as_they_are(self) -> list[Step]:
+        """Return the steps whose gates are called themselves, forward, backward or both."""
+        return list({id(part.step): part.step for part in self.parts if isinstance(part, GateCall)}.values())
 
     def _line_results(self, part: Operation | GateCall | Kernel) -> tuple[int, ...]:
         return self.kernels[id(part)].results if isinstance(part, Kernel) else part.results
@@ -449,9 +470,10 @@ def _holds(trace: Trace, values: Mapping[int, Any]) -> bool:
     """
     operands = [values.get(operand) for operand in trace.operands]
     found = [None if value is None else values.get(value) for value in trace.results]
-    if any(operand is None or np.size(operand) > _COMPARED for operand in operands) or not any(
-        value is not None for value in found
-    ):
+    known = [value for value in found if value is not None]
+    small = all(operand is not None and np.size(operand) <= _COMPARED for operand in operands)
+    # The gate would make its results once more, beside what the run takes.
+    if not small or not known or any(np.size(value) > 16 * _COMPARED for value in known):
         return False
     try:
         # Copies, for a gate may keep what it is given.

@@ -18,7 +18,10 @@ from graphsvc.engine.fusion.recording import Recording, record
 __all__ = ["holds"]
 
 _SMALL: Final = 1 << 12
-"""Elements up to which a trial takes the shapes as they are."""
+"""Elements up to which a trial takes the shapes as they are, those of all operands multiplied, as broadcasting may."""
+
+_LARGE: Final = 1 << 16
+"""Elements of a value that no trial makes: nobody has admitted it yet."""
 
 _SLACK: Final = 64
 """Last bits by which numbers may differ: powers of single numbers and sums do."""
@@ -40,7 +43,7 @@ def holds(
     if free:
         tried = [[()] * len(operands), [(3,)] * len(operands)]
     for shapes in tried:
-        if any(prod(shape) > _SMALL for shape in shapes):
+        if prod(map(prod, shapes)) > _SMALL:
             # The same method on a likeness in small.
             shapes = _likeness(shapes)
             small = record(call, list(zip(dtypes, shapes, strict=True)))
@@ -85,7 +88,7 @@ def _agree(recording: Recording, call: Callable[[list[Any]], object], given: lis
 
 
 def _replayed(recording: Recording, given: Sequence[Array]) -> list[Any] | None:
-    """Return the results of a recording; None if a guard does not hold."""
+    """Return the results of a recording; None if a guard does not hold, or a value would be large."""
     values: list[Any] = list(given)
     for entry in recording.entries:
         if not isinstance(entry, Instruction):
@@ -98,6 +101,9 @@ def _replayed(recording: Recording, given: Sequence[Array]) -> list[Any] | None:
             values.append(function.reduce(*operands, **dict(entry.keywords), keepdims=axis is not None))
         else:
             values.append(entry.function(*operands, **dict(entry.keywords)))
+        # A gradient that repeats one number is large where its operand is; it is a view, and would be copied next.
+        if values[-1].size > _LARGE:
+            return None
     if any(bool(values[index]) is not expected for index, expected in recording.guards):
         return None
     return [None if index is None else values[index] for index in recording.results]

@@ -17,7 +17,6 @@ WITHOUT_JVP: Mapping[str, str] = {gate.name: _HELD for gate in every_gate() if g
 
 WITHOUT_HVP: Mapping[str, str] = {
     **WITHOUT_JVP,
-    "det-1": "where the matrix is singular, the matrix of cofactors has no derivative yet",
 }
 """Gates, or examples of one, that have no second derivative, with the reason."""
 

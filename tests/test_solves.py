@@ -37,6 +37,8 @@ def cases(kind: str) -> list[tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]]
         (solves.det, (well,), {}),
         (solves.slogdet, (well,), {}),
         (solves.cofactors, (well,), {}),
+        (solves.cofactors, (np.matmul(tall[:, :, :2], solves.adjoint(tall[:, :, 1:])),), {}),
+        (solves.cofactors, (np.eye(3),), {}),
         (solves.cholesky, (definite(square),), {}),
         (solves.eigh, (definite(square),), {}),
         (solves.svd, (tall,), {}),

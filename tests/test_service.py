@@ -286,6 +286,7 @@ def test_health_and_reflection_answer(target: str):
         descriptor = database.FindFileContainingSymbol("graphsvc.v1.GraphService")
         assert [method.name for method in descriptor.service[0].method] == [
             "Evaluate",
+            "Differentiate",
             "ListGates",
             "DescribeGate",
             "GetServerInfo",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from graphsvc.engine.summary import GraphSummary
     from graphsvc.errors import GateDataError, GraphsvcError
     from graphsvc.gate import Cost, Elementwise, Example, Gate
-    from graphsvc.hookspecs import PluginContext, hookimpl
+    from graphsvc.hookspecs import Checkup, PluginContext, hookimpl
     from graphsvc.subgraph import SubGraph
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Array": "arrays",
     "ArraySpec": "arrays",
+    "Checkup": "hookspecs",
     "Client": "client",
     "ComputationalGraph": "engine.graph",
     "Cost": "gate",
@@ -53,6 +54,7 @@ _HOME = {
 __all__ = [
     "Array",
     "ArraySpec",
+    "Checkup",
     "Client",
     "ComputationalGraph",
     "Cost",

@@ -1,7 +1,8 @@
-"""The plugin API: the hook through which gates come in, graphsvc's own and a stranger's alike.
+"""The plugin API: the hooks through which gates come in, graphsvc's own and a stranger's alike.
 
-A plugin is a module with a `graphsvc_api_version` and the hook below, named by an entry point of the group `graphsvc`.
-The name of the entry point is the namespace of the gates: `signal = "my_package.gates"` makes `signal.smooth`.
+A plugin is a module with a `graphsvc_api_version` and the first hook below, named by an entry point of the group
+`graphsvc`. The name of the entry point is the namespace of the gates: `signal = "my_package.gates"` makes
+`signal.smooth`.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import pluggy
 
 from graphsvc.gate import Gate
 
-__all__ = ["API_VERSION", "PROJECT", "PluginContext", "PluginHooks", "hookimpl", "hookspec"]
+__all__ = ["API_VERSION", "PROJECT", "Checkup", "PluginContext", "PluginHooks", "hookimpl", "hookspec"]
 
 PROJECT: Final = "graphsvc"
 """Group of the entry points, and pluggy's project name."""
@@ -35,6 +36,21 @@ class PluginContext:
 
     namespace: str
     api_version: int = API_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """Something that a plugin looked at, for `graphsvc doctor`.
+
+    Attributes:
+        what: What was looked at, in a few words.
+        found: What was found, and what to do if it is bad.
+        healthy: Whether that is as it should be.
+    """
+
+    what: str
+    found: str
+    healthy: bool = True
 
 
 class PluginHooks:
@@ -78,5 +94,24 @@ class PluginHooks:
 
         Returns:
             Gate classes, each with a name of its own.
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def graphsvc_doctor(self, context: PluginContext) -> Iterable[Checkup]:
+        """Look at what the plugin needs. Called by `graphsvc doctor`, in a process of its own.
+
+        In a plugin whose gates call a program::
+
+            @graphsvc.hookimpl
+            def graphsvc_doctor(context):
+                path = shutil.which("solver")
+                yield graphsvc.Checkup("solver", path or "not found; install it", healthy=path is not None)
+
+        Args:
+            context: The namespace, and the version of the API.
+
+        Returns:
+            What was found; what the hook raises is a finding that is bad.
         """
         raise NotImplementedError

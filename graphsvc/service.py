@@ -259,6 +259,7 @@ class Service:
             ],
             fuses=found.fuses,
             reason=found.reason,
+            derivatives=found.derivatives,
         ).SerializeToString()
 
     def server_info(self, data: bytes) -> bytes:

@@ -9,7 +9,7 @@ shape `(..., n, n)`, real and complex; float16 is computed in float32. What LAPA
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -79,7 +79,20 @@ def _refusal(problem: str) -> Iterator[None]:
 
 
 _SINGULAR: Final = "The matrix is singular, so nothing can be solved with it. Add to its diagonal, or use 'pinv'."
-_NO_CONVERGENCE: Final = "The decomposition does not converge. Look for NaN and infinities in the matrix."
+_NO_CONVERGENCE: Final = "The decomposition does not converge. Scale the matrix, or move it a little."
+
+
+def _finite(a: Array) -> Array:
+    """Return `a` widened, or refuse it: LAPACK's iterations may run for ever on infinities.
+
+    Raises:
+        GateDataError: An element is NaN or infinite.
+    """
+    wide = widened(a)
+    if not np.all(np.isfinite(wide)):
+        msg = "The matrix holds NaN or infinities, so it has no decomposition. Look for where they come from."
+        raise GateDataError(msg)
+    return wide
 
 
 # Words that need no dispatch, because they are made of NumPy's ------------------------------------------------------
@@ -162,7 +175,9 @@ def solve_triangular(
     n = a.shape[-1]
     if stack and n <= _SMALL:
         matrix = triangle(a, lower=lower, unit_diagonal=unit_diagonal) + (np.eye(n, dtype=a.dtype) * unit_diagonal)
-        x = np.linalg.solve(np.swapaxes(matrix, -1, -2) if transposed else matrix, columns)
+        # A diagonal so small that its inverse is infinite counts as zero.
+        with _refusal(_SINGULAR):
+            x = np.linalg.solve(np.swapaxes(matrix, -1, -2) if transposed else matrix, columns)
     else:
         from scipy.linalg import solve_triangular as lapack  # takes a quarter of a second to import
 
@@ -203,7 +218,7 @@ def pinv(a: Array, /, *, rtol: float | None = None) -> Array:
     Raises:
         GateDataError: The singular values cannot be found.
     """
-    wide = widened(a)
+    wide = _finite(a)
     if not wide.size:
         return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
     if rtol is None:
@@ -232,29 +247,35 @@ def slogdet(a: Array, /) -> tuple[Array, Array]:
 def cofactors(a: Array, /) -> Array:
     """Return the matrices of cofactors: the derivative of the determinant, of singular matrices too.
 
-    Shape `(..., n, n)`. Where the inverse is trusted, it is `det(a) inv(a)^T`. Otherwise, with `a = u s vh`, it is
+    Shape `(..., n, n)`; NaN where a matrix is not finite. Where the inverse is trusted, it is
+    `det(a) inv(a)^T`. Otherwise, with `a = u s vh`, it is
     `det(u) det(vh) conj(u) p conj(vh)`, where `p` holds for each singular value the product of all others.
 
     Source:
         G. W. Stewart, "On the adjugate matrix", Linear Algebra and its Applications 283 (1998), section 2.
     """
     wide = widened(a)
+    finite = np.all(np.isfinite(wide), axis=(-2, -1), keepdims=True)
+    found = _finite_cofactors(wide if np.all(finite) else np.where(finite, wide, 0))
+    return narrowed(found if np.all(finite) else np.where(finite, found, np.nan), a.dtype)
+
+
+def _finite_cofactors(a: Array) -> Any:
     try:
-        inverse = np.linalg.inv(wide)
+        inverse = np.linalg.inv(a)
     except np.linalg.LinAlgError:
         inverse = None
     if inverse is not None:
-        condition = np.linalg.norm(wide, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
+        condition = np.linalg.norm(a, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
         if np.all(condition < 1e4):
-            found = np.linalg.det(wide)[..., np.newaxis, np.newaxis] * np.swapaxes(inverse, -1, -2)
-            return narrowed(found, a.dtype)
+            return np.linalg.det(a)[..., np.newaxis, np.newaxis] * np.swapaxes(inverse, -1, -2)
     with _refusal(_NO_CONVERGENCE):
-        u, s, vh = np.linalg.svd(wide)
+        u, s, vh = np.linalg.svd(a)
     ones = np.ones_like(s[..., :1])
     below = np.cumprod(np.concatenate([ones, s[..., :-1]], axis=-1), axis=-1)
     above = np.cumprod(np.concatenate([ones, s[..., :0:-1]], axis=-1), axis=-1)[..., ::-1]
     turn = (np.linalg.det(u) * np.linalg.det(vh))[..., np.newaxis, np.newaxis]
-    return narrowed(turn * np.matmul(np.conjugate(u) * (below * above)[..., np.newaxis, :], np.conjugate(vh)), a.dtype)
+    return turn * np.matmul(np.conjugate(u) * (below * above)[..., np.newaxis, :], np.conjugate(vh))
 
 
 # Decompositions -----------------------------------------------------------------------------------------------------
@@ -283,7 +304,7 @@ def eigh(a: Array, /) -> tuple[Array, Array]:
         GateDataError: They cannot be found.
     """
     with _refusal(_NO_CONVERGENCE):
-        w, v = np.linalg.eigh(widened(a))
+        w, v = np.linalg.eigh(_finite(a))
     return narrowed(w, a.dtype), narrowed(v, a.dtype)
 
 
@@ -297,7 +318,7 @@ def svd(a: Array, /) -> tuple[Array, Array, Array]:
         GateDataError: It cannot be found.
     """
     with _refusal(_NO_CONVERGENCE):
-        u, s, vh = np.linalg.svd(widened(a), full_matrices=False)
+        u, s, vh = np.linalg.svd(_finite(a), full_matrices=False)
     return narrowed(u, a.dtype), narrowed(s, a.dtype), narrowed(vh, a.dtype)
 
 

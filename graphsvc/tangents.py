@@ -114,10 +114,25 @@ def _slogdet(result: tuple[Array, Array], operands: Sequence[Array], tangents: T
 
 
 def _cofactors(z: Array, operands: Sequence[Array], tangents: Tangents) -> Array:
-    (a,), (a_dot,) = operands, tangents
-    turned = np.swapaxes(solves.inv(a), -1, -2)
-    speed = np.sum(turned * a_dot, axis=(-2, -1), keepdims=True)
-    return speed * z - z @ np.swapaxes(a_dot, -1, -2) @ turned
+    """Return the tangent of the cofactors, which are polynomials, so singular matrices have it too.
+
+    The cofactors of `u s vh` are those of its factors, and only the diagonal `s` moves: to `s + u^H a_dot v`. There the
+    tangents are products of all singular values but two.
+    """
+    dtype = operands[0].dtype
+    u, s, vh = solves.svd(widened(operands[0]))
+    inner = adjoint(u) @ widened(tangents[0]) @ adjoint(vh)
+    n = s.shape[-1]
+    one = np.eye(n, dtype=bool)
+    # The products of all but two, one row of the matrix at a time.
+    but_two = [np.prod(np.where(one | one[i], 1, s[..., np.newaxis, :]), axis=-1) for i in range(n)]
+    products = np.stack(but_two, axis=-2) if n else np.zeros_like(inner.real)
+    products = np.where(one, 0, products)
+    moved = -products * np.swapaxes(inner, -1, -2)
+    along = np.sum(products * _diagonal(inner)[..., np.newaxis, :], axis=-1)
+    moved = moved + along[..., np.newaxis] * one
+    turn = (np.linalg.det(u) * np.linalg.det(vh))[..., np.newaxis, np.newaxis]
+    return narrowed(turn * (np.conjugate(u) @ moved @ np.conjugate(vh)), dtype)
 
 
 def _cholesky(z: Array, operands: Sequence[Array], tangents: Tangents) -> Array:

@@ -38,6 +38,13 @@ def install(
     (info / "entry_points.txt").write_text(f"[graphsvc]\n{namespace} = {module}\n")
 
 
+DOCTOR = """
+@graphsvc.hookimpl
+def graphsvc_doctor(context):
+    yield graphsvc.Checkup("its data", f"12 tables of {context.namespace}")
+    yield graphsvc.Checkup("its licence", "expired; renew it", healthy=False)
+"""
+
 FAULTY_GATES = r'''
 import os
 import time
@@ -158,14 +165,35 @@ FAULTS = {
     "prints": ("loaded", "", "print('hello from the import')\n" + GOOD_MODULE),
     "forges": ("loaded", "", "import os; os.write(1, b'graphsvc 9 listening on 127.0.0.1:1\\n')\n" + GOOD_MODULE),
     "unversioned": ("failed", "graphsvc_api_version = None", GOOD_MODULE.replace("graphsvc_api_version = 1", "")),
-    "future": ("failed", "graphsvc_api_version = 9", GOOD_MODULE.replace("api_version = 1", "api_version = 9")),
-    "misspelt": ("failed", "hook that does not exist", GOOD_MODULE.replace("def graphsvc_gates", "def graphsvc_gate")),
+    "future": (
+        "failed",
+        "graphsvc_api_version = 9, and this graphsvc has 1. Install a newer graphsvc",
+        GOOD_MODULE.replace("api_version = 1", "api_version = 9"),
+    ),
+    "misspelt": (
+        "failed",
+        "Did you mean 'graphsvc_gates'",
+        GOOD_MODULE.replace("def graphsvc_gates", "def graphsvc_gate"),
+    ),
     "unmarked": ("failed", "implements no hook", GOOD_MODULE.replace("@graphsvc.hookimpl", "")),
     "hook_raises": ("failed", "ZeroDivisionError", GOOD_MODULE.replace("return [Twice]", "return 1 / 0")),
     "objects": ("failed", "no gate class", GOOD_MODULE.replace("[Twice]", "[Twice()]")),
+    "gives_none": ("failed", "gave 'None'", GOOD_MODULE.replace("return [Twice]", "return None")),
+    "gives_a_number": ("failed", "gave '3'", GOOD_MODULE.replace("return [Twice]", "return 3")),
+    "gives_a_name": ("failed", "no list of gate classes", GOOD_MODULE.replace("[Twice]", "'Twice'")),
+    "stops": ("failed", "ZeroDivisionError", GOOD_MODULE.replace("return [Twice]", "yield 1 / 0")),
+    "borrows": (
+        "failed",
+        "provides Exp of graphsvc.gates",
+        GOOD_MODULE.replace("[Twice]", "[Exp]") + "from graphsvc.gates.exponentials import Exp",
+    ),
+    "trespasses": ("failed", "lower case letters", GOOD_MODULE.replace('"twice"', '"good.twice"')),
+    "graphsvc": ("failed", "is that of graphsvc itself", GOOD_MODULE),
     "bad-name": ("failed", "no name", GOOD_MODULE),
     "same_name": ("failed", "two of its gates are named 'twice'", GOOD_MODULE.replace("[Twice]", "[Twice, Twice]")),
     "bad_gate": ("failed", "ignores the gradient", GOOD_MODULE.replace("self, dz", "self, x").replace("2 * dz", "x")),
+    "ails": ("loaded", "", GOOD_MODULE + DOCTOR),
+    "ails_badly": ("loaded", "", GOOD_MODULE + DOCTOR.replace("yield", "return 1 / 0; yield")),
     "good": ("loaded", "", GOOD_MODULE),
 }
 """For each fault: the state of the plugin, a part of the cause, and the module."""

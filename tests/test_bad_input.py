@@ -158,6 +158,25 @@ def test_a_question_without_an_answer_is_refused(case: Case, served: bool, clien
         assert client.value_and_grad(graphsvc.parse("f = x * 2"), {"x": 3.0})[1]["x"] == 2
 
 
+@pytest.mark.parametrize(
+    ("expression", "path"),
+    [
+        ("g = exp(x); f = sum(g, axs=1)", "nodes[1].attributes.axs"),
+        ("g = exp(x); f = leaky_relu(g, slope='a')", "nodes[1].attributes.slope"),
+        ("f = gelu(x, approximate='fast')", "nodes[0].attributes.approximate"),
+        ("f = roll(x, shift=1.5)", "nodes[0].attributes.shift"),
+    ],
+)
+def test_an_attribute_is_refused_with_its_path(expression: str, path: str, client: graphsvc.Client):
+    """Unknown, of a wrong type, out of range: where it stands in the document, in process and from a server."""
+    graph = graphsvc.parse(expression)
+    for ask in (graph.value_and_grad, client.graph(graph).value_and_grad):
+        with pytest.raises(errors.AttributeValueError) as caught:
+            ask({"x": [1.0, 2.0]})
+        assert caught.value.facts["path"] == path
+        assert caught.value.facts["attribute"] == path.rpartition(".")[2]
+
+
 def set_tensor(**parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
     """Return a change of the tensor of the input x."""
 

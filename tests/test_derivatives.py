@@ -17,7 +17,7 @@ from graphsvc.errors import (
     TangentLostError,
     UnknownGradientError,
 )
-from graphsvc.gate import Gate
+from graphsvc.gate import Elementwise, Gate
 from tests.lossy_gates import EXACT, REFUSED, TableElementwise
 
 X = np.array([0.31, 0.72, 1.21])
@@ -69,6 +69,42 @@ def test_a_rectifier_at_zero_has_no_second_derivative_to_disagree_about():
     np.testing.assert_array_equal(products["x"], [0.0, 2.0, 0.0])
     _, tangents = graphsvc.parse("z = maximum(x, 0)").jvp({"x": x}, {"x": np.ones(3)})
     np.testing.assert_array_equal(tangents["z"], [0.5, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["abs(x)", "maximum(x, 0)", "max(x) * x", "norm1(x) * x", "relu(x) * x", "elu(x)", "clip(x, min=0.0, max=1.0)"],
+)
+def test_a_kink_is_not_taken_for_a_lost_tangent(expression: str):
+    """Where a gradient jumps, to both sides alike or not, nothing can be compared, and nothing is refused."""
+    graph = graphsvc.parse(f"f = sum({expression})")
+    for x in (np.zeros(3), np.ones(3), np.array([0.0, 1.0, 0.0])):
+        _, products = graph.hvp({"x": x}, {"x": np.array([1.0, -1.0, 2.0])})
+        assert np.all(np.isfinite(products["x"]))
+
+
+def test_a_point_that_is_masked_hides_no_derivative():
+    """`where(x == 0, 0, ...)` cuts a tangent off where the gradient is smooth: refused, and xlogy does without."""
+
+    class Masked(Elementwise):
+        """Product, masked at 0 as if it were not smooth there."""
+
+        name = "masked"
+
+        def forward(self, x, y):
+            return x * y
+
+        def backward(self, dz, x, y):
+            return dz * y, np.where(x == 0, 0, dz * x)
+
+    graph = ComputationalGraph()
+    graph.output("f", graph.add("sum", graph.add(Masked(), graph.input("x"), graph.input("y"))))
+    inputs, along = {"x": np.array([0.0, 1.0]), "y": np.array([2.0, 3.0])}, {"x": np.ones(2)}
+    with pytest.raises(TangentLostError, match="masked"):
+        graph.hvp(inputs, along)
+    for expression, expected in (("xlogy(x, y)", 1 / inputs["y"]), ("xlog1py(x, y)", 1 / (1 + inputs["y"]))):
+        _, products = graphsvc.parse(f"f = sum({expression})").hvp(inputs, along)
+        np.testing.assert_allclose(products["y"], expected)
 
 
 def test_a_gradient_of_zero_hides_no_lost_tangent():

@@ -63,11 +63,11 @@ def random_graphs(draw: st.DrawFn, shapes: list[tuple[int, ...]], most: int = 12
         count = len(signature.operands) + (draw(st.integers(0, 2)) if signature.variadic else 0)
         chosen = [values[draw(st.integers(0, len(values) - 1))] for _ in range(count)]
         found = _inferred(gate, [spec for _, spec in chosen])
-        if found is None:
+        if found is None or max(spec.size for spec in found) > 1 << 16:
             continue
         node = graph.add(gate, *(node for node, _ in chosen))
         names = [node, *(node.output(name) for name in signature.outputs[1:])]
-        values += [(name, spec) for name, spec in zip(names, found, strict=True) if spec.size <= 1 << 16]
+        values += zip(names, found, strict=True)
         broadcast = any(spec.shape != found[0].shape for _, spec in chosen)
         sums = sums or not _is_sumless(gate) or (isinstance(gate, Elementwise) and broadcast)
     output_gradients = {}
@@ -113,7 +113,8 @@ def assert_agree(case: RandomGraph) -> None:
     for _ in range(3):  # the proof, the first run of the code, and one more
         found = _by_plan(case)
         if isinstance(expected, type):
-            assert found is expected
+            # A plan is judged before anything runs, so it may refuse a gradient where the loops meet bad data first.
+            assert found is expected or (found, expected) == (errors.GateNotDifferentiableError, errors.GateDataError)
             return
         assert not isinstance(found, type), found
         for mine, theirs, nudged in zip(found, expected, _nudged(case, expected), strict=True):

@@ -190,6 +190,75 @@ def test_a_server_may_allow_some_plugins_alone(faults: Path):
             client.value_and_grad(graphsvc.parse("f = prints.twice(x)"), {"x": 1.0})
 
 
+def test_plugins_that_are_not_allowed_are_not_imported(faults: Path, monkeypatch: pytest.MonkeyPatch):
+    """GRAPHSVC_PLUGINS allows by name, in process as on a server; empty, it allows none; the message says so."""
+    code = """
+import sys, graphsvc
+from graphsvc.errors import PluginError
+try:
+    graphsvc.parse("f = good.twice(x)").value_and_grad({"x": 3.0})
+except PluginError as error:
+    print(error)
+assert not [m for m in sys.modules if m.startswith("planted")]
+"""
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "")
+    assert (
+        in_fresh_process(code, faults) == "GRAPHSVC_PLUGINS allows none. Add its namespace there, if it may be used.\n"
+    )
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "prints, ails")
+    assert in_fresh_process(code, faults).startswith("GRAPHSVC_PLUGINS allows prints, ails. ")
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "good")
+    code = "import graphsvc; print(graphsvc.parse('f = good.twice(x)').value_and_grad({'x': 3.0})[0]['f'])"
+    assert in_fresh_process(code, faults) == "6.0\n"
+    command = [sys.executable, "-m", "graphsvc", "plugin", "list", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(faults)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    states = {row["namespace"]: row["state"] for row in json.loads(done.stdout)}
+    assert states.pop("good") == "loaded"
+    assert set(states.values()) == {"not allowed"}
+
+
+def test_strictness_makes_the_first_broken_plugin_fatal(faults: Path, monkeypatch: pytest.MonkeyPatch):
+    """In process a good plugin is not to be had either, and the list of plugins ends with an error."""
+    monkeypatch.setenv("GRAPHSVC_PLUGIN_STRICT", "1")
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "good,raises")
+    code = """
+import graphsvc
+from graphsvc.errors import PluginError
+for _ in range(2):
+    try:
+        graphsvc.parse("f = good.twice(x)").value_and_grad({"x": 3.0})
+    except PluginError as error:
+        assert "at import" in str(error)
+        print(error.facts["plugin"])
+print(graphsvc.parse("f = exp(x)").value_and_grad({"x": 0.0})[0]["f"])
+"""
+    assert in_fresh_process(code, faults) == "raises\nraises\n1.0\n"
+    environment = {**os.environ, "PYTHONPATH": str(faults)}
+    command = [sys.executable, "-m", "graphsvc", "plugin", "list"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "'raises' is failed" in done.stderr
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "good")
+    code = "import graphsvc; print(graphsvc.parse('f = good.twice(x)').value_and_grad({'x': 3.0})[0]['f'])"
+    assert in_fresh_process(code, faults) == "6.0\n"
+
+
+def test_doctor_asks_plugins_what_they_find(faults: Path, monkeypatch: pytest.MonkeyPatch):
+    """By the hook graphsvc_doctor, in a child process; a hook that raises is a finding that is bad."""
+    monkeypatch.setenv("GRAPHSVC_PLUGINS", "ails,ails_badly,good")
+    environment = {**os.environ, "PYTHONPATH": str(faults)}
+    command = [sys.executable, "-m", "graphsvc", "doctor"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    assert re.search(r"ok +plugin ails: its data +12 tables of ails", done.stdout)
+    assert re.search(r"FAILED +plugin ails: its licence +expired; renew it", done.stdout)
+    assert re.search(r"FAILED +plugin ails_badly: graphsvc_doctor +failed: ZeroDivisionError", done.stdout)
+    assert re.search(r"ok +plugin good +planted-good 1.5: twice", done.stdout)
+    assert re.search(r"ok +plugin raises +not allowed", done.stdout)
+    assert "2 of " in done.stderr
+
+
 def test_a_probe_ends_a_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The time limit holds, and the child process is gone."""
     install(tmp_path, "hangs", FAULTS["hangs"][2])

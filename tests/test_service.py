@@ -148,6 +148,7 @@ def test_a_client_works_in_an_event_loop(target: str):
                 await client.value_and_grad(graphsvc.parse("f = nope(x)"), {"x": 1.0})
             assert len(await client.gates()) == len(default_registry().gates())
             assert (await client.server_info()).version == graphsvc.__version__
+            assert (await client.describe_gate("exp")).gate.name == "exp"
 
     for _ in range(2):
         asyncio.run(main())

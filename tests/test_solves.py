@@ -37,6 +37,8 @@ def cases(kind: str) -> list[tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]]
         (solves.det, (well,), {}),
         (solves.slogdet, (well,), {}),
         (solves.cofactors, (well,), {}),
+        (solves.cofactors, (np.matmul(tall[:, :, :2], solves.adjoint(tall[:, :, 1:])),), {}),
+        (solves.cofactors, (np.eye(3),), {}),
         (solves.cholesky, (definite(square),), {}),
         (solves.eigh, (definite(square),), {}),
         (solves.svd, (tall,), {}),
@@ -130,6 +132,23 @@ def test_what_declines_a_call_is_refused():
         solves.inv(Declines())
 
 
+DECOMPOSED = (solves.svd, solves.pinv, solves.eigh)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_infinities_do_not_keep_a_decomposition_busy_for_ever(dtype):
+    """LAPACK does not come back from some; they are refused, or what depends on them is NaN."""
+    a = np.random.default_rng(0).normal(size=(200, 5, 5)).astype(dtype)
+    a[np.random.default_rng(1).random(a.shape) < 0.3] = np.inf
+    for function in DECOMPOSED:
+        for matrix in a:
+            with pytest.raises(GateDataError, match="infinities"):
+                function(matrix)
+    broken = np.any(np.isinf(a), axis=(-2, -1))
+    assert np.array_equal(np.all(np.isnan(solves.cofactors(a)), axis=(-2, -1)), broken)
+
+
 @pytest.mark.parametrize(
     ("function", "operands", "problem"),
     [
@@ -137,8 +156,7 @@ def test_what_declines_a_call_is_refused():
         (solves.solve_triangular, (np.zeros((2, 2)), np.ones(2)), "singular"),
         (solves.inv, (np.ones((3, 2, 2)),), "singular"),
         (solves.cholesky, (-np.eye(2),), "not positive definite"),
-        (solves.svd, (np.full((2, 2), np.nan),), "does not converge"),
-        (solves.pinv, (np.full((2, 2), np.nan),), "does not converge"),
+        *((f, (np.full((2, 2), x),), "NaN or infinities") for f in DECOMPOSED for x in (np.nan, np.inf)),
     ],
 )
 def test_bad_data_is_refused_with_a_sentence(function, operands, problem):

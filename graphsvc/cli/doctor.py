@@ -14,9 +14,10 @@ from graphsvc.cli.printing import print_table
 from graphsvc.client import connect
 from graphsvc.engine.fusion.blocks import thread_count
 from graphsvc.engine.graph import parse
-from graphsvc.engine.plugins import PluginState, find_plugins, probe_plugin
+from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, permitted, probe_plugin
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError, UnreachableError
+from graphsvc.hookspecs import Checkup
 
 __all__ = ["doctor"]
 
@@ -41,8 +42,12 @@ def doctor(target: str | None) -> None:
         ("gates", lambda: f"{len(default_registry().gates())} of graphsvc's own"),
         ("gradient in process", _in_process),
         ("threads", _threads),
-        *((f"plugin {namespace}", lambda n=namespace: _plugin(n)) for namespace in find_plugins()),
     ]
+    for namespace, report in permitted(find_plugins()).items():
+        probed = probe_plugin(report, doctor=True)
+        checks.append((f"plugin {namespace}", lambda r=probed: _plugin(r)))  # type: ignore[misc]
+        for checkup in probed.checkups:
+            checks.append((f"plugin {namespace}: {checkup.what}", lambda c=checkup: _found(c)))  # type: ignore[misc]
     if target:
         checks.append((f"server {target}", lambda: _server(target)))
     rows, failures = [], []
@@ -54,7 +59,7 @@ def doctor(target: str | None) -> None:
             failures.append(error)
     print_table(("", "what", "found"), rows)
     if failures:
-        click.echo(f"Error: {len(failures)} of {len(checks)} checks failed: {failures[0].message}", err=True)
+        click.echo(f"Error: {len(failures)} of {len(rows)} checks failed: {failures[0].message}", err=True)
         sys.exit(3 if isinstance(failures[0], UnreachableError) else 1)
 
 
@@ -89,11 +94,18 @@ def _compared(gradients: dict[str, float]) -> str:
     return f"{_EXPRESSION} has the gradients {', '.join(f'{v:g}' for v in gradients.values())}"
 
 
-def _plugin(namespace: str) -> str:
-    report = probe_plugin(find_plugins()[namespace])
+def _plugin(report: PluginReport) -> str:
+    if report.state is PluginState.NOT_ALLOWED:
+        return f"{report.state.value}: {report.cause}"
     if report.state is not PluginState.LOADED:
         raise GraphsvcError(report.cause)
     return f"{report.distribution} {report.version}: {', '.join(report.gates)}"
+
+
+def _found(checkup: Checkup) -> str:
+    if not checkup.healthy:
+        raise GraphsvcError(checkup.found)
+    return checkup.found
 
 
 def _server(target: str) -> str:

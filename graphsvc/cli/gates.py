@@ -114,6 +114,7 @@ def _asked(name: str, target: str) -> dict[str, Any]:
         "example_operands": {operand.name: operand.spec for operand in found.example_operands},
         "fuses": found.fuses if found.HasField("fuses") else None,
         "reason": found.reason,
+        "derivatives": list(found.derivatives),
     }
     return {key: whole[key] for key in GateDescription.__dataclass_fields__}
 
@@ -125,6 +126,7 @@ def _print_gate(gate: Mapping[str, Any]) -> None:
     rows = [
         ("version", f"{gate['version']}, of {gate['plugin']} {gate['plugin_version']}"),
         ("gradients of", ", ".join(gate["differentiable"]) or "none"),
+        ("derivatives", ", ".join(gate["derivatives"])),
         ("integers", ", ".join(gate["integers"])),
         ("no gradient through", ", ".join(gate["disconnected"])),
         ("works", "element by element" if gate["elementwise"] else "on whole arrays"),

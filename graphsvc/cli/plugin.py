@@ -8,7 +8,15 @@ import click
 
 from graphsvc.cli.printing import print_json, print_table
 from graphsvc.cli.scaffold import write_package
-from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugin, probe_plugins
+from graphsvc.engine.plugins import (
+    PluginReport,
+    PluginState,
+    find_plugins,
+    is_strict,
+    permitted,
+    probe_plugin,
+    probe_plugins,
+)
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import PluginError, did_you_mean, quoted
 from graphsvc.testing.kit import examine_gate
@@ -37,13 +45,20 @@ def list_plugins(seconds: float, *, as_json: bool) -> None:
     Example:
       graphsvc plugin list
     """
-    reports = list(probe_plugins(find_plugins(), seconds).values())
+    reports = list(probe_plugins(permitted(find_plugins()), seconds).values())
     if as_json:
         print_json([{**asdict(report), "state": report.state.value} for report in reports])
-        return
-    if not reports:
+    elif not reports:
         click.echo(_NONE)
-        return
+    else:
+        _print_plugins(reports)
+    broken = [r for r in reports if r.state not in (PluginState.LOADED, PluginState.NOT_ALLOWED)]
+    if broken and is_strict():
+        msg = f"The plugin {broken[0].namespace!r} is {broken[0].state.value}: {broken[0].cause}"
+        raise PluginError(msg, plugin=broken[0].namespace)
+
+
+def _print_plugins(reports: list[PluginReport]) -> None:
     rows = [(r.namespace, r.distribution, r.version, r.state.value, r.cause or ", ".join(r.gates)) for r in reports]
     print_table(("namespace", "distribution", "version", "state", "gates, or the cause"), rows)
 
@@ -81,7 +96,7 @@ def check_plugin(namespace: str | None, seconds: float, *, as_json: bool) -> Non
     Example:
       graphsvc plugin check
     """
-    found = find_plugins()
+    found = permitted(find_plugins())
     if namespace is not None and namespace not in found:
         msg = f"No plugin {quoted(namespace)} is installed here.{did_you_mean(namespace, found)} Install it first."
         raise PluginError(msg, plugin=namespace[:128])

@@ -11,6 +11,12 @@ from graphsvc.engine.registry import default_registry
 
 __all__ = ["pages", "write_pages"]
 
+_DIRECTIONS = {
+    "hvp": "derivatives along a direction, and second ones",
+    "jvp": "derivatives along a direction; second ones are refused",
+    "": "derivatives along a direction are refused",
+}
+
 _HEAD = "<!-- Made by `make docs` from the gates themselves. -->\n\n"
 
 
@@ -72,6 +78,8 @@ def _facts(gate: GateDescription) -> Iterator[str]:
         yield f"integers: {_listed(gate.integers)}"
     if gate.disconnected:
         yield f"no gradient passes through {_listed(gate.disconnected)}"
+    if gate.differentiable and gate.example:
+        yield _DIRECTIONS["hvp" if "hvp" in gate.derivatives else "jvp" if "jvp" in gate.derivatives else ""]
     if gate.fuses is not None:
         yield "fused" if gate.fuses else f"not fused; {gate.reason}"
     if gate.example:

@@ -4,15 +4,18 @@ import functools
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from graphsvc import __version__
-from graphsvc.arrays import is_differentiable, spec_of
+from graphsvc.arrays import Array, is_differentiable, spec_of
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.inference import described
 from graphsvc.engine.registry import Registry, default_registry
-from graphsvc.errors import GateError
+from graphsvc.errors import GateError, GraphsvcError
 from graphsvc.gate import Elementwise, Example, Gate, attributes_of
 
 __all__ = ["GateDescription", "describe_gate", "family_of", "gate_summary"]
@@ -41,6 +44,7 @@ class GateDescription:
         example_operands: Shape and dtype of each operand of the example, by the names in it.
         fuses: Whether the example is fused, forward and backward; None if there is no example, or it does not run.
         reason: Why it is not fused.
+        derivatives: What the example has: "gradient", "jvp" (along a direction), "hvp" (second, along a direction).
     """
 
     name: str
@@ -61,6 +65,7 @@ class GateDescription:
     example_operands: Mapping[str, str] = field(default_factory=dict)
     fuses: bool | None = None
     reason: str = ""
+    derivatives: tuple[str, ...] = ()
 
 
 def gate_summary(name: str, cls: type[Gate], registry: Registry | None = None) -> GateDescription:
@@ -116,7 +121,8 @@ def _described(name: str, cls: type[Gate], registry: Registry) -> GateDescriptio
         if example is None:
             return summary
         names = _operand_names(cls, example)
-        fuses, reason = _fusion(example)
+        asked = _question(example)
+        fuses, reason = _fusion(*asked)
     except Exception as error:  # noqa: BLE001 - a stranger's examples; what the class says stands
         return GateDescription(**vars(summary) | {"reason": f"its example does not run: {described(error)}"})
     return GateDescription(
@@ -126,6 +132,7 @@ def _described(name: str, cls: type[Gate], registry: Registry) -> GateDescriptio
             "example_operands": {n: str(spec_of(x)) for n, x in zip(names, example.operands, strict=True)},
             "fuses": fuses,
             "reason": reason,
+            "derivatives": tuple(_derivatives(*asked)),
         }
     )
 
@@ -145,23 +152,44 @@ def _keywords(gate: Gate) -> Iterator[str]:
         yield f"{key}=..." if key in gate.signature.graphs else f"{key}={value!r}"
 
 
-def _fusion(example: Example) -> tuple[bool, str]:
-    """Tell whether a gate is fused on an example, forward and backward, and why not."""
+def _question(example: Example) -> tuple[ComputationalGraph, dict[str, Array], list[str]]:
+    """Return a graph of the gate, its inputs, and those of them that have a gradient."""
     graph = ComputationalGraph()
     names = [f"operand_{i}" for i in range(len(example.operands))]
     node = graph.add(example.gate, *(graph.input(name) for name in names))
-    for output in example.gate.signature.outputs:
-        graph.output(output, node.output(output))
     signature = example.gate.signature
+    for output in signature.outputs:
+        graph.output(output, node.output(output))
+    inputs = dict(zip(names, example.operands, strict=True))
     wanted = [
         name
-        for i, (name, x) in enumerate(zip(names, example.operands, strict=True))
+        for i, (name, x) in enumerate(inputs.items())
         if is_differentiable(x.dtype) and signature.rule_for(signature.index(i))
     ]
-    explained = graph.explain(dict(zip(names, example.operands, strict=True)), wrt=wanted)
+    return graph, inputs, wanted
+
+
+def _fusion(graph: ComputationalGraph, inputs: Mapping[str, Array], wanted: list[str]) -> tuple[bool, str]:
+    """Tell whether a gate is fused on an example, forward and backward, and why not."""
+    explained = graph.explain(inputs, wrt=wanted)
     reasons = [part.reason for part in explained.parts if part.how == "gate"]
     reason = explained.reason or (reasons[0] if reasons else "")
     return not reason, reason
+
+
+def _derivatives(graph: ComputationalGraph, inputs: Mapping[str, Array], wanted: list[str]) -> Iterator[str]:
+    """Yield what derivatives an example has."""
+    outputs, _ = graph.value_and_grad(inputs, wrt=[])
+    seeds = {name: np.ones(z.shape, z.dtype) for name, z in outputs.items() if is_differentiable(z.dtype)}
+    if not wanted or not seeds:
+        return
+    yield "gradient"
+    along = {name: np.ones(inputs[name].shape, inputs[name].dtype) for name in wanted}
+    with suppress(GraphsvcError):
+        graph.jvp(inputs, along, list(seeds))
+        yield "jvp"
+        graph.hvp(inputs, along, wanted, seeds, list(seeds))
+        yield "hvp"
 
 
 def family_of(cls: type[Gate]) -> str:

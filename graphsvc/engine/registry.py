@@ -6,7 +6,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from graphsvc.engine.plugins import PluginReport, PluginState, built_in_modules, find_plugins, gates_of, import_plugin
+from graphsvc.engine.plugins import (
+    PluginReport,
+    PluginState,
+    built_in_modules,
+    find_plugins,
+    gates_of,
+    import_plugin,
+    is_strict,
+    permitted,
+)
 from graphsvc.errors import GateVersionError, PluginError, UnknownGateError, UnregisteredGateError, did_you_mean, quoted
 from graphsvc.gate import Gate
 
@@ -23,9 +32,11 @@ class Registry:
         """Make a registry.
 
         Args:
-            plugins: The plugins that may be imported, by namespace; None means every installed one.
+            plugins: The plugins that may be imported, by namespace; None means every installed one that
+                `GRAPHSVC_PLUGINS` allows, and under `GRAPHSVC_PLUGIN_STRICT` none if one of them cannot be used.
         """
         self._allowed = plugins
+        self._strict = plugins is None and is_strict()
         self._lock = threading.RLock()
         self._loaded: dict[str, dict[str, type[Gate]]] = {}
         self._failures: dict[str, PluginError] = {}
@@ -37,7 +48,7 @@ class Registry:
     @functools.cached_property
     def plugins(self) -> Mapping[str, PluginReport]:
         """The plugins that may be imported, by namespace."""
-        return find_plugins() if self._allowed is None else self._allowed
+        return permitted(find_plugins()) if self._allowed is None else self._allowed
 
     def gates(self, namespace: str = "") -> Mapping[str, type[Gate]]:
         """Return the gates of a plugin, or graphsvc's own, by their names without namespace.
@@ -47,10 +58,13 @@ class Registry:
             PluginError: The plugin cannot be used.
         """
         loaded = self._loaded.get(namespace)
-        return loaded if loaded is not None else self._load(namespace)
+        unsure = namespace and self._strict
+        return loaded if loaded is not None and not unsure else self._load(namespace)
 
     def _load(self, namespace: str) -> Mapping[str, type[Gate]]:
         with self._lock:
+            if namespace and self._strict:
+                self._require_all()
             if namespace in self._loaded:
                 return self._loaded[namespace]
             if namespace in self._failures:
@@ -66,6 +80,18 @@ class Registry:
                 raise
             self._loaded[namespace] = gates
             return gates
+
+    def _require_all(self) -> None:
+        """Import every plugin that is allowed; raise PluginError for the first that cannot be used."""
+        # While they are imported nobody is strict; if one cannot be used, the next who asks is told as well.
+        self._strict = False
+        try:
+            for namespace, report in self.plugins.items():
+                if report.state is not PluginState.NOT_ALLOWED:
+                    self.gates(namespace)
+        except PluginError:
+            self._strict = True
+            raise
 
     def gate_class(self, name: str) -> type[Gate]:
         """Return the gate class that `name` stands for.
@@ -129,6 +155,8 @@ class Registry:
             try:
                 gates = self.gates(namespace)
             except PluginError:
+                if self._strict:
+                    raise
                 continue
             for name, cls in sorted(gates.items()):
                 yield self.qualified(namespace, name), cls

@@ -406,7 +406,11 @@ class Structure:
         try:
             return cls(**attributes)
         except GraphError as error:
-            raise error.at(node.name, node.gate_name) from None
+            located = error.at(node.name, node.gate_name)
+            if "attribute" in error.facts:
+                place = f"nodes[{list(self.nodes).index(node.name)}].attributes.{error.facts['attribute']}"
+                located.facts = located.facts | {"path": place}
+            raise located from None
         except Exception as error:
             msg = f"its attributes cannot be checked: {described(error)}"
             raise GateError(msg).at(node.name, node.gate_name) from error

@@ -1,6 +1,7 @@
 """Holding tangents to what they must be: the adjoint law, and differences along the direction."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from graphsvc.engine.plan import Step
 from graphsvc.errors import TangentLostError
 from graphsvc.gate import Elementwise
 
-__all__ = ["agrees", "check_adjoint", "check_gradients_move"]
+__all__ = ["Motion", "agrees", "check_adjoint", "check_gradients_move", "refuse", "wide"]
 
 _STEP: Final = 1e-6
 """Step of the differences, relative to the operands."""
@@ -20,11 +21,21 @@ _CLEAR: Final = 1e-2
 """A tangent that is off by less than this part of the largest is not told from rounding."""
 
 
+class Motion(Enum):
+    """What differences say of the tangents of a gate's gradients."""
+
+    RIGHT = auto()
+    LOST = auto()
+    AT_A_TIE = auto()
+    """They do not agree, but neither do the differences to the left and right of other elements."""
+
+
 class Movement(Protocol):
     """What is known of a gate's forward pass; see `tangents.Moved`."""
 
     record: Record
     operands: list[Array]
+    outputs: tuple[Array, ...]
     operand_dots: list[Array | None]
     output_dots: tuple[Array | None, ...]
     by_duals: bool
@@ -34,6 +45,10 @@ def _precision(*arrays: Array | None) -> float:
     """Return how far products of arrays of these dtypes may be off."""
     eps = max((float(np.finfo(a.dtype).eps) for a in arrays if a is not None), default=0.0)
     return float(np.sqrt(eps)) * 4
+
+
+def _norm(a: Array) -> float:
+    return float(np.linalg.norm(a.astype(np.float32) if a.dtype.itemsize <= 2 else a))
 
 
 def _inner(a: Array, b: Array) -> tuple[float, float]:
@@ -46,28 +61,30 @@ def _inner(a: Array, b: Array) -> tuple[float, float]:
     return float(np.vdot(a, b).real), size
 
 
-def check_adjoint(
-    step: Step,
-    arriving: Sequence[Array | None],
-    output_dots: Sequence[Array | None],
-    gradients: Mapping[int, Array],
-    operand_dots: Sequence[Array | None],
-) -> None:
+def check_adjoint(step: Step, kept: Movement, arriving: Sequence[Array | None], gradients: Mapping[int, Array]) -> None:
     """Check that `<dz, z_dot>` is `sum <dx, x_dot>`, which holds if both are right.
 
     Raises:
         TangentLostError: They differ.
     """
+    output_dots, operand_dots = kept.output_dots, kept.operand_dots
     outer = [_inner(dz, z) for dz, z in zip(arriving, output_dots, strict=True) if dz is not None and z is not None]
     inner = [_inner(g, operand_dots[i]) for i, g in gradients.items() if operand_dots[i] is not None]  # type: ignore[arg-type]
     one, other = sum(v for v, _ in outer), sum(v for v, _ in inner)
     size = sum(s for _, s in (*outer, *inner))
     tolerance = _precision(*arriving, *output_dots, *gradients.values()) * size
-    if np.isfinite(size) and abs(one - other) > tolerance:
-        _refuse(step, f"forward moves by {one:.6g} where backward says {other:.6g}")
+    if not np.isfinite(size) or abs(one - other) <= tolerance:
+        return
+    # What cancels to nothing is rounding.
+    moves = max((_norm(dot) for dot in operand_dots if dot is not None), default=0.0)
+    given = max((_norm(dz) for dz in arriving if dz is not None), default=0.0)
+    uncertain = _precision(*arriving, *output_dots, *gradients.values()) ** 2 * _derivative_size(kept) * moves * given
+    if abs(one - other) > uncertain:
+        refuse(step, f"forward moves by {one:.6g} where backward says {other:.6g}")
 
 
-def _refuse(step: Step, what: str) -> None:
+def refuse(step: Step, what: str) -> None:
+    """Refuse derivatives through a gate. Raises TangentLostError."""
     msg = f"It loses tangents: {what}. So its derivatives along a direction would be wrong, and are refused."
     raise TangentLostError(msg).at(step.node.name, step.node.gate_name)
 
@@ -87,46 +104,55 @@ def check_gradients_move(
     arriving_dots: Sequence[Array | None],
     gradients: Mapping[int, Array],
     dots: Mapping[int, Array | None],
-) -> None:
+) -> Motion:
     """Compare the tangents of a gate's gradients with differences to both sides along the direction.
 
     Where the two sides differ there is a kink, and a tangent between them is as good as any. Whatever cannot be
-    computed or is lost in rounding is let pass; what is compared is wide, whatever the dtypes of the run.
-
-    Raises:
-        TangentLostError: Both sides say something else than a tangent.
+    computed or is lost in rounding is let pass. All should be in double precision.
     """
-    wide = _widened(kept, arriving, arriving_dots)
+    given = (list(kept.operands), list(kept.operand_dots), list(arriving), list(arriving_dots))
     steps = [
         (float(np.max(np.abs(dot))), float(np.max(np.abs(x))))
-        for x, dot in zip((*wide[0], *wide[2]), (*wide[1], *wide[3]), strict=True)
+        for x, dot in zip((*given[0], *given[2]), (*given[1], *given[3]), strict=True)
         if dot is not None and x is not None and dot.size
     ]
     steps = [(move, max(size, 1e-3 * move)) for move, size in steps if 0 < move < np.inf and size < np.inf]
     if not steps:
-        return
+        return Motion.RIGHT
     h = _STEP * min((size or move) / move for move, size in steps)
+
+    def differences(h: float) -> dict[int, tuple[Array, Array]]:
+        """Return differences to the left and to the right, by position."""
+        above, below = (_gradients_at(step, kept, *given, sign * h) for sign in (1, -1))
+        return {i: ((gradient - below[i]) / h, (above[i] - gradient) / h) for i, gradient in middle.items()}
+
     try:
-        middle = _gradients_at(step, kept, *wide, 0.0)
-        above, below = (_gradients_at(step, kept, *wide, sign * h) for sign in (1, -1))
+        middle = _gradients_at(step, kept, *given, 0.0)
+        far = differences(h)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - a stranger's gate may refuse a neighbour of its operands
-        return
+        return Motion.RIGHT
     # What cancels in a gradient has left its rounding behind.
-    size = max([float(np.max(np.abs(g), initial=0.0)) for g in middle.values()])
-    size = max([size, *(_size(dz) * _size(x) for dz in wide[2] for x in (1.0, *wide[0], *kept.record.outputs))])
+    size = max(_size(g) for g in middle.values())
+    size = max(size, _derivative_size(kept) * max(map(_size, given[2])))
+    motion = Motion.RIGHT
     for position, gradient in middle.items():
         dot = dots[position]
         mine = np.zeros_like(gradient) if dot is None else dot.astype(gradient.dtype)
-        right, left = (above[position] - gradient) / h, (gradient - below[position]) / h
-        noise = 64 * np.finfo(gradient.dtype).eps * max(size, float(np.max(np.abs(gradient), initial=0.0))) / h
         # In the run itself rounding was that of its dtypes.
         smooth = [d for d in kept.record.output_dtypes if is_differentiable(d)]
         narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *smooth))
-        noise += 64 * narrow * size * _STEP / h
-        if _is_off(mine, left, right, float(noise), max(_CLEAR, 8 * narrow**0.5)):
-            _refuse(step, "backward does not move as differences of it do")
+        noise = 64 * size * (np.finfo(gradient.dtype).eps + narrow * _STEP) / h
+        tolerance = max(_CLEAR, 8 * narrow**0.5)
+        off = _off(mine, *far[position], float(noise), tolerance)
+        # A jump that is the same to both sides grows as the step shrinks; a derivative stays.
+        if np.any(off) and np.any(off & _stays(far[position], differences(h / 8)[position])):
+            tie = not isinstance(step.node.gate, Elementwise) and any(_kinked(*both) for both in far.values())
+            motion = Motion.AT_A_TIE if tie else Motion.LOST
+            if not tie:
+                break
+    return motion
 
 
 def _size(x: Any) -> float:
@@ -136,10 +162,20 @@ def _size(x: Any) -> float:
     return float(np.max(np.abs(x), initial=0.0))
 
 
-def _is_off(mine: Array, left: Array, right: Array, noise: float, tolerance: float) -> bool:
-    """Tell whether a tangent is clearly something else than two differences that agree."""
-    if mine.dtype.kind == "c":
-        mine, left, right = (np.stack([a.real, a.imag]) for a in (mine, left, right))
+def _derivative_size(kept: Movement) -> float:
+    """Return how large derivatives of a gate are that do not cancel: its outputs over its operands."""
+    operands = [size for x in kept.operands if (size := _size(x))]
+    return max(map(_size, kept.outputs)) / min(operands, default=1.0)
+
+
+def _parts(*arrays: Array) -> list[Array]:
+    """Return real arrays; complex ones as pairs."""
+    return [np.stack([a.real, a.imag]) if a.dtype.kind == "c" else a for a in arrays]
+
+
+def _off(mine: Array, left: Array, right: Array, noise: float, tolerance: float) -> Array:
+    """Tell where a tangent is clearly something else than two differences that agree."""
+    mine, left, right = _parts(mine, left, right)
     with np.errstate(all="ignore"):
         low, high = np.minimum(left, right), np.maximum(left, right)
         off = np.maximum(low - mine, mine - high)
@@ -147,25 +183,33 @@ def _is_off(mine: Array, left: Array, right: Array, noise: float, tolerance: flo
         finite = np.isfinite(size)
         largest = np.max(np.where(finite, size, 0), initial=0.0)
         clear = (off > tolerance * size) & (off > 1e-6 * largest) & (off > noise) & (high - low < 0.1 * off)
-        return bool(np.any(clear & finite))
+        found: Array = clear & finite
+        return found
 
 
-def _wide(x: Any) -> Any:
+def _kinked(left: Array, right: Array) -> bool:
+    """Tell whether some differences to the left and to the right are far from each other."""
+    with np.errstate(all="ignore"):
+        left, right = _parts(left, right)
+        return bool(np.any(np.abs(right - left) > 0.5 * np.maximum(np.abs(left), np.abs(right))))
+
+
+def _stays(far: tuple[Array, Array], near: tuple[Array, Array]) -> Array:
+    """Tell where differences are the same for a shorter step."""
+    with np.errstate(all="ignore"):
+        alike = [
+            np.abs(a - b) <= 0.5 * np.maximum(np.abs(a), np.abs(b))
+            for a, b in zip(_parts(*far), _parts(*near), strict=True)
+        ]
+        found: Array = alike[0] & alike[1]
+        return found
+
+
+def wide(x: Any) -> Any:
+    """Return `x` in double precision; what is no number to differentiate, and what is wide, as it is."""
     if x is None or not is_differentiable(x.dtype):
         return x
     return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64, copy=False)
-
-
-def _widened(
-    kept: Movement, arriving: Sequence[Any], arriving_dots: Sequence[Any]
-) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """Return operands and arriving gradients, each with their tangents, in double precision."""
-    return (
-        [_wide(x) for x in kept.operands],
-        [_wide(dot) for dot in kept.operand_dots],
-        [_wide(dz) for dz in arriving],
-        [_wide(dot) for dot in arriving_dots],
-    )
 
 
 def _at(x: Any, dot: Any, h: float) -> Any:
@@ -196,7 +240,7 @@ def _gradients_at(
     if held is not None:
         # Elementwise gates move as backward says.
         results, _ = listed_results(node, held)
-        results = tuple(_at(z, _wide(dot), h) for z, dot in zip(results, kept.output_dots, strict=True))
+        results = tuple(_at(z, dot, h) for z, dot in zip(results, kept.output_dots, strict=True))
     outputs = tuple(map(np.asarray, results))
     record = Record(
         operands=tuple(moved),

@@ -179,7 +179,7 @@ class Xlogy(_TimesLog):
         return dz * conjugated(np.where((x == 0) & outside, 0, np.log(y)))
 
     def backward_y(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz * conjugated(np.where((x == 0) & (y == y), 0, x / y))
+        return dz * conjugated(np.where((x == 0) & (y == 0), 0, x / y))
 
 
 class Xlog1py(_TimesLog):
@@ -198,7 +198,7 @@ class Xlog1py(_TimesLog):
         return dz * conjugated(np.where((x == 0) & outside, 0, np.log1p(y)))
 
     def backward_y(self, dz: Array, x: Array, y: Array) -> Array:
-        return dz * conjugated(np.where((x == 0) & (y == y), 0, x / (1 + y)))
+        return dz * conjugated(np.where((x == 0) & (y == -1), 0, x / (1 + y)))
 
 
 @hookimpl

@@ -9,6 +9,7 @@ from graphsvc.engine.plugins import gates_of
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError, did_you_mean
 from graphsvc.gate import Example, Gate
+from graphsvc.hookspecs import PROJECT
 from graphsvc.testing.case import GateCase
 from graphsvc.testing.laws import CLASS_LAWS, EXAMPLE_LAWS, FIRST_LAWS, LAWS
 from graphsvc.testing.report import Failure, GateReport
@@ -144,7 +145,8 @@ def gates_in(source: str | ModuleType | Iterable[type[Gate]]) -> list[type[Gate]
     if isinstance(source, str):
         return list(default_registry().gates(source).values())
     if isinstance(source, ModuleType):
-        return list(gates_of(source, source.__name__).values())
+        own = source.__name__.partition(".")[0] == PROJECT
+        return list(gates_of(source, "" if own else source.__name__).values())
     return list(source)
 
 

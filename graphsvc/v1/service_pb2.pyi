@@ -153,7 +153,7 @@ class DescribeGateRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class DescribeGateResponse(_message.Message):
-    __slots__ = ("gate", "plugin", "plugin_version", "integer_operands", "disconnected_operands", "elementwise", "linear", "example", "example_operands", "fuses", "reason")
+    __slots__ = ("gate", "plugin", "plugin_version", "integer_operands", "disconnected_operands", "elementwise", "linear", "example", "example_operands", "fuses", "reason", "derivatives")
     GATE_FIELD_NUMBER: _ClassVar[int]
     PLUGIN_FIELD_NUMBER: _ClassVar[int]
     PLUGIN_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -165,6 +165,7 @@ class DescribeGateResponse(_message.Message):
     EXAMPLE_OPERANDS_FIELD_NUMBER: _ClassVar[int]
     FUSES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DERIVATIVES_FIELD_NUMBER: _ClassVar[int]
     gate: Gate
     plugin: str
     plugin_version: str
@@ -176,7 +177,8 @@ class DescribeGateResponse(_message.Message):
     example_operands: _containers.RepeatedCompositeFieldContainer[ExampleOperand]
     fuses: bool
     reason: str
-    def __init__(self, gate: _Optional[_Union[Gate, _Mapping]] = ..., plugin: _Optional[str] = ..., plugin_version: _Optional[str] = ..., integer_operands: _Optional[_Iterable[str]] = ..., disconnected_operands: _Optional[_Iterable[str]] = ..., elementwise: _Optional[bool] = ..., linear: _Optional[bool] = ..., example: _Optional[str] = ..., example_operands: _Optional[_Iterable[_Union[ExampleOperand, _Mapping]]] = ..., fuses: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    derivatives: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, gate: _Optional[_Union[Gate, _Mapping]] = ..., plugin: _Optional[str] = ..., plugin_version: _Optional[str] = ..., integer_operands: _Optional[_Iterable[str]] = ..., disconnected_operands: _Optional[_Iterable[str]] = ..., elementwise: _Optional[bool] = ..., linear: _Optional[bool] = ..., example: _Optional[str] = ..., example_operands: _Optional[_Iterable[_Union[ExampleOperand, _Mapping]]] = ..., fuses: _Optional[bool] = ..., reason: _Optional[str] = ..., derivatives: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExampleOperand(_message.Message):
     __slots__ = ("name", "spec")

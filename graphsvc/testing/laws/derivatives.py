@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from graphsvc.arrays import Array, is_differentiable
+from graphsvc.errors import TangentLostError
 from graphsvc.testing.case import GateCase
 from graphsvc.testing.comparing import require, require_close
 from graphsvc.testing.differences import central_difference, inner, random_like
 
-__all__ = ["adjoint", "disconnected", "linear", "linearity", "outputs", "selection"]
+__all__ = ["adjoint", "disconnected", "duals", "linear", "linearity", "outputs", "selection"]
 
 _STEP = float(np.cbrt(np.finfo(np.float64).eps))
 
@@ -155,3 +156,49 @@ def disconnected(case: GateCase) -> int:
             require(not abs(measured) > uncertain + case.tolerance, f"{problem}: by {measured!r}.")
             checked += 1
     return checked
+
+
+def duals(case: GateCase) -> int:
+    """Derivatives along a direction and second ones are right, or refused: by the adjoint, symmetry and differences."""
+    names = case.precise
+    if not names or not case.output_gradients or not type(case.gate).deterministic:
+        return 0
+    random = np.random.default_rng(case.seed + 5)
+    v, u = ({name: random_like(random, case.inputs[name]) for name in names} for _ in range(2))
+    try:
+        _, tangents = case.graph.jvp(case.inputs, v, list(case.output_gradients))
+    except TangentLostError:
+        return 0
+    found = sum(inner(dz, tangents[output]) for output, dz in case.output_gradients.items())
+    expected = sum(inner(v[name], case.gradients[name]) for name in names)
+    size = sum(float(np.vdot(np.abs(v[name]), np.abs(case.gradients[name]))) for name in names)
+    problem = f"Along a direction the outputs move by {found!r}, but by the gradients it should be {expected!r}"
+    require(abs(found - expected) <= 1e-9 * (1 + size), f"{problem}.")
+    asked = {"wrt": names, "output_gradients": case.output_gradients, "outputs": list(case.output_gradients)}
+    try:
+        _, along_v = case.graph.hvp(case.inputs, v, **asked)  # type: ignore[arg-type]
+        _, along_u = case.graph.hvp(case.inputs, u, **asked)  # type: ignore[arg-type]
+    except TangentLostError:
+        return 1
+    one, other = (sum(inner(a[n], b[n]) for n in names) for a, b in ((u, along_v), (v, along_u)))
+    size = sum(float(np.vdot(np.abs(u[n]), np.abs(along_v[n]))) for n in names)
+    require(abs(one - other) <= 1e-8 * (1 + size), f"The second derivative is not symmetric: {one!r} and {other!r}.")
+    _require_second(case, v, along_v)
+    return 2 + len(names)
+
+
+def _require_second(case: GateCase, v: Mapping[str, Array], products: Mapping[str, Array]) -> None:
+    """Compare products of the Hessian with central differences of the gradient."""
+    step, ends = 1e-5, []
+    for sign in (1, -1):
+        moved = {n: x + sign * step * v[n] if n in v else x for n, x in case.inputs.items()}
+        ends.append(case.graph.backward(case.graph.forward(moved), case.output_gradients, list(v)))
+    for name, product in products.items():
+        with np.errstate(all="ignore"):
+            difference = (ends[0][name] - ends[1][name]) / (2 * step)
+        # What rounding in the gradients leaves uncertain, and what the curvature beyond the second order adds.
+        size = float(np.abs(ends[0][name]).max(initial=0.0))
+        allowed = 1e-4 * float(np.abs(product).max(initial=0.0)) + 1e-6 * max(1.0, size)
+        worst = float(np.abs(product - difference).max(initial=0.0))
+        problem = f"The second derivative for operand {case.operand_name(name)!r} is off by {worst:.3g}"
+        require(not worst > allowed, f"{problem}.")

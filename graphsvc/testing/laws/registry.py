@@ -39,6 +39,7 @@ EXAMPLE_LAWS: Final[Mapping[str, ExampleLaw]] = {
         derivatives.outputs,
         derivatives.selection,
         derivatives.disconnected,
+        derivatives.duals,
         conduct.aliasing,
         conduct.determinism,
         conduct.reentrancy,

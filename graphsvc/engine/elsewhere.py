@@ -36,6 +36,7 @@ ELSEWHERE: Final = {
     "hard_swish": "hardswish",
     "index_select": "take",
     "interp": "interp1d",
+    "jn": "jv",
     "l1_loss": "mean_absolute_error",
     "l1_penalty": "norm1",
     "le": "less_equal",

@@ -1,4 +1,4 @@
-"""Gates of Bessel functions of orders 0 and 1: of the first kind, modified, and modified without their growth."""
+"""Gates of Bessel functions: of the first kind and modified, of orders 0, 1 and any, some without their growth."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -8,7 +8,7 @@ import numpy as np
 from graphsvc.arrays import Array, narrowed, widened
 from graphsvc.gate import Example, Gate
 from graphsvc.gates._elementwise import RealElementwise
-from graphsvc.gates._gammas import doubled
+from graphsvc.gates._gammas import doubled, rounded
 from graphsvc.gates._scipy import special
 from graphsvc.hookspecs import PluginContext, hookimpl
 
@@ -103,7 +103,68 @@ class I1e(_Bessel):
         return dz * ((special().i0e(x) + special().ive(2.0, x)) / 2 - np.sign(x) * special().i1e(x))
 
 
+class _AnyOrder(RealElementwise):
+    """Base of the functions whose order is an operand; it has no gradient."""
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), np.array([0.0, 1.0, 2.5]), np.array([[0.5], [1.75], [6.0]]))
+        yield Example(cls(), np.array(1.5), np.array(2.25))
+
+
+class Jv(_AnyOrder):
+    """Bessel function of the first kind of order ``v``, element by element: ``z = Jv(x)``. No gradient in ``v``.
+
+    *Source*: NIST Digital Library of Mathematical Functions, 10.6.1.
+    """
+
+    name: ClassVar[str] = "jv"
+
+    def forward(self, v: Array, x: Array) -> Array:
+        return rounded(special().jv(doubled(v), doubled(x)), np.result_type(v.dtype, x.dtype))
+
+    def backward_x(self, dz: Array, v: Array, x: Array) -> Array:
+        v, x = doubled(v), doubled(x)
+        return dz * ((special().jv(v - 1, x) - special().jv(v + 1, x)) / 2)
+
+
+class Iv(_AnyOrder):
+    """Modified Bessel function of the first kind of order ``v``, element by element: ``z = Iv(x)``.
+
+    It has no gradient in ``v``.
+
+    *Source*: NIST Digital Library of Mathematical Functions, 10.29.1.
+    """
+
+    name: ClassVar[str] = "iv"
+
+    def forward(self, v: Array, x: Array) -> Array:
+        return rounded(special().iv(doubled(v), doubled(x)), np.result_type(v.dtype, x.dtype))
+
+    def backward_x(self, dz: Array, v: Array, x: Array) -> Array:
+        v, x = doubled(v), doubled(x)
+        return dz * ((special().iv(v - 1, x) + special().iv(v + 1, x)) / 2)
+
+
+class Kv(_AnyOrder):
+    """Modified Bessel function of the second kind of order ``v``, element by element: ``z = Kv(x)``, for ``x > 0``.
+
+    It has no gradient in ``v``.
+
+    *Source*: NIST Digital Library of Mathematical Functions, 10.29.1.
+    """
+
+    name: ClassVar[str] = "kv"
+
+    def forward(self, v: Array, x: Array) -> Array:
+        return rounded(special().kv(doubled(v), doubled(x)), np.result_type(v.dtype, x.dtype))
+
+    def backward_x(self, dz: Array, v: Array, x: Array) -> Array:
+        v, x = doubled(v), doubled(x)
+        return dz * (-(special().kv(v - 1, x) + special().kv(v + 1, x)) / 2)
+
+
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [J0, J1, I0, I1, I0e, I1e]
+    return [J0, J1, Jv, I0, I1, Iv, I0e, I1e, Kv]

@@ -1,4 +1,4 @@
-"""Gates that shift and scale to mean 0 and variance 1, or to length 1: over rows, channels, groups or batches."""
+"""Gates that shift and scale to mean 0 and variance 1: over rows, channels, groups or batches."""
 
 from collections.abc import Iterable
 from math import prod
@@ -165,36 +165,6 @@ class MeanVarianceNorm(Gate):
         yield Example(cls(axis=-1, epsilon=0.1), random.normal(size=(3, 4)))
 
 
-class L2Normalize(Gate):
-    """Vectors of length 1: ``z = x / sqrt(sum(x**2))`` over axes. A vector of zeros stays, and its gradient is 0."""
-
-    name: ClassVar[str] = "l2_normalize"
-    saves: ClassVar[tuple[str, ...]] = ("scale",)
-
-    axis: Axis = -1
-
-    def infer(self, x: ArraySpec) -> ArraySpec:
-        require_floating("x", x)
-        normalized_axes(self.axis, x.ndim)
-        return x
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        wide = widened(x)
-        square = reduce_sum(wide * wide, self.axis, keepdims=True)
-        scale = np.where(square == 0, 0, 1 / np.sqrt(np.where(square == 0, 1, square)))
-        return narrowed(wide * scale, x.dtype), scale
-
-    def backward(self, dz: Array, z: Array, scale: Array) -> Array:
-        dz, z = widened(dz), widened(z)
-        return scale * (dz - z * reduce_sum(dz * z, self.axis, keepdims=True))
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(), random.normal(size=(3, 4)))
-        yield Example(cls(axis=(0, 2)), random.normal(size=(2, 3, 2)))
-
-
 class _ChannelGroups(Gate):
     """Base of the gates that normalise groups of channels of each sample, with a gain and a bias for each channel."""
 
@@ -292,4 +262,4 @@ class InstanceNorm(_ChannelGroups):
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [LayerNorm, RmsNorm, MeanVarianceNorm, L2Normalize, GroupNorm, InstanceNorm]
+    return [LayerNorm, RmsNorm, MeanVarianceNorm, GroupNorm, InstanceNorm]

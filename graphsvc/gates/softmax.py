@@ -74,16 +74,8 @@ class Maxout(Gate):
         yield Example(cls(pieces=3, axis=0), random.normal(size=(6, 2)))
 
 
-class Glu(Gate):
-    """Gated linear unit: the first half of an axis times the sigmoid of the second, ``z = a * sigmoid(b)``.
-
-    ``axis`` of length ``2 * n`` becomes one of length ``n``.
-
-    Source:
-        Y. Dauphin and others, "Language modeling with gated convolutional networks" (2017), equation 1.
-    """
-
-    name: ClassVar[str] = "glu"
+class _Gated(Gate):
+    """Base of the gates that cut an axis in halves, and let the one decide how much of the other passes."""
 
     axis: Annotated[int, Field(description="The axis that is cut in halves.")] = -1
 
@@ -100,6 +92,24 @@ class Glu(Gate):
         half, before = x.shape[axis] // 2, (slice(None),) * axis
         return widened(x[(*before, slice(None, half))]), widened(x[(*before, slice(half, None))])
 
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        random = np.random.default_rng(1)
+        yield Example(cls(), random.normal(size=(2, 6)))
+        yield Example(cls(axis=0), random.normal(size=(4, 3)))
+
+
+class Glu(_Gated):
+    """Gated linear unit: the first half of an axis times the sigmoid of the second, ``z = a * sigmoid(b)``.
+
+    ``axis`` of length ``2 * n`` becomes one of length ``n``.
+
+    Source:
+        Y. Dauphin and others, "Language modeling with gated convolutional networks" (2017), equation 1.
+    """
+
+    name: ClassVar[str] = "glu"
+
     def forward(self, x: Array) -> Array:
         a, b = self._halves(x)
         return narrowed(a * logistic(b), x.dtype)
@@ -109,11 +119,26 @@ class Glu(Gate):
         s = logistic(b)
         return np.concatenate((dz * s, dz * a * (s * logistic(-b))), axis=self.axis)
 
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        random = np.random.default_rng(1)
-        yield Example(cls(), random.normal(size=(2, 6)))
-        yield Example(cls(axis=0), random.normal(size=(4, 3)))
+
+class Swiglu(_Gated):
+    """Gated linear unit with silu: the silu of the first half of an axis times the second, ``z = a * sigmoid(a) * b``.
+
+    ``axis`` of length ``2 * n`` becomes one of length ``n``.
+
+    Source:
+        N. Shazeer, "GLU variants improve transformer" (2020), equation 5.
+    """
+
+    name: ClassVar[str] = "swiglu"
+
+    def forward(self, x: Array) -> Array:
+        a, b = self._halves(x)
+        return narrowed(a * logistic(a) * b, x.dtype)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        a, b = self._halves(x)
+        s = logistic(a)
+        return np.concatenate((dz * b * (s + a * (s * logistic(-a))), dz * (a * s)), axis=self.axis)
 
 
 class _AlongAxis(Gate):
@@ -181,7 +206,19 @@ class LogSoftmax(_AlongAxis):
         return dz - np.exp(z) * reduce_sum(dz, self.axis, keepdims=True)
 
 
+class Hardmax(_AlongAxis):
+    """One at the first largest element along an axis, and zero elsewhere; it has no gradient. NaN counts as largest."""
+
+    name: ClassVar[str] = "hardmax"
+    disconnected: ClassVar[tuple[str, ...]] = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        (axis,) = normalized_axes(self.axis, x.ndim)
+        places = np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - axis - 1))
+        return (places == np.argmax(x, axis=axis, keepdims=True)).astype(x.dtype)
+
+
 @hookimpl
 def graphsvc_gates(context: PluginContext) -> Iterable[type[Gate]]:
     """Provide the gates of this module."""
-    return [Maxout, Glu, Softmax, Softmin, LogSoftmax]
+    return [Maxout, Glu, Swiglu, Softmax, Softmin, LogSoftmax, Hardmax]

@@ -20,6 +20,8 @@ POINTS = [
     # Vectors of length 0 stay, and have the gradient 0.
     ("sum(l2_normalize(x))", {"x": [0.0, 0.0]}, {"x": [0.0, 0.0]}),
     ("sum(l2_normalize(x))", {"x": [3.0, 4.0]}, {"x": [4 / 125, -3 / 125]}),
+    ("sum(lp_normalize(x, p=1))", {"x": [0.0, 0.0]}, {"x": [0.0, 0.0]}),
+    ("sum(lp_normalize(x, p=1) * w)", {"x": [0.0, 2.0], "w": [1.0, 3.0]}, {"x": [0.5, 0.0], "w": [0.0, 1.0]}),
     # Rows of equal elements are at their mean: the gradients of a sum cancel.
     ("sum(mean_variance_norm(x, axis=-1))", {"x": [2.0, 2.0]}, {"x": [0.0, 0.0]}),
     (

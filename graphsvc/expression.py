@@ -1,7 +1,8 @@
 """Expressions: a graph written as in Python, `f = (x + y) * z`, read without ever being evaluated by Python.
 
 Names that are not assigned are inputs; names that are assigned and not used are outputs. Statements end at a newline or
-`;`, comments start with `#`. Calls are calls of gates, with attributes by keyword: `sum(x, axis=0)`.
+`;`, comments start with `#`. Calls are calls of gates, with attributes by keyword: `sum(x, axis=0)`. A gate stands for
+its first output, and `svd(a).s` for the one named `s`.
 """
 
 import keyword
@@ -66,7 +67,25 @@ class _Call:
     name: str | None = None
 
 
-_Value: TypeAlias = _Input | _Call | int | float
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """An output of a gate, by its name."""
+
+    call: _Call
+    name: str
+
+
+_Value: TypeAlias = _Input | _Call | _Output | int | float
+
+_ELSEWHERE: Final = {
+    "and": "write logical_and(x, y)",
+    "or": "write logical_or(x, y)",
+    "not": "write logical_not(x)",
+    "if": "write where(condition, x, y)",
+    ",": "a gate with several outputs has them by name, as in svd(a).s",
+    "=": "names are letters, digits and '_'; write 'name = ...'",
+}
+"""What to write instead of what Python has and expressions have not."""
 
 
 @dataclass(slots=True)
@@ -101,6 +120,8 @@ class _Graph:
         def refer(value: _Value) -> str:
             if isinstance(value, _Input | _Call):
                 return str(value.name)
+            if isinstance(value, _Output):
+                return f"{value.call.name}:{value.name}"
             entry = ConstantEntry(name=f"constant.{len(constants) + 1}", value=value)
             return constants.setdefault(repr(value), entry).name
 
@@ -194,9 +215,9 @@ class _Parser:
             else:
                 bare.append((start, self.expression()))
             if self.token.kind != "end":
-                self.refuse(
-                    f"Expected an operator or the end of the statement, got {self.said(self.token)}", self.token.start
-                )
+                instead = _ELSEWHERE.get(self.token.text, "")
+                expected = f"Expected an operator or the end of the statement, got {self.said(self.token)}"
+                self.refuse(f"{expected}; {instead}" if instead else expected, self.token.start)
         self.name_bare(bare)
         if not self.graph.assigned:
             self.refuse("There is no expression", 0)
@@ -228,7 +249,9 @@ class _Parser:
 
     def check_name(self, token: Token) -> None:
         if keyword.iskeyword(token.text):
-            self.refuse(f"{token.text!r} is a word of Python and no name here", token.start)
+            instead = _ELSEWHERE.get(token.text, "")
+            problem = f"{token.text!r} is a word of Python and no name here"
+            self.refuse(f"{problem}; {instead}" if instead else problem, token.start)
         if "." in token.text or len(token.text) > 128:
             self.refuse(f"{quoted(token.text)} cannot name a value; use letters, digits and '_'", token.start)
 
@@ -268,9 +291,19 @@ class _Parser:
         if self.found("+"):
             return cast(_Value, self.nested(lambda: self.expression(_SIGN)))
         value = self.primary()
-        while self.token.text == "[" and self.token.kind == "symbol":
-            value = self.index(value, sign)
+        while self.token.text in ("[", ".") and self.token.kind == "symbol":
+            value = self.index(value, sign) if self.token.text == "[" else self.output(value, self.advance())
         return value
+
+    def output(self, value: _Value, dot: Token) -> _Output:
+        """Read the name of an output behind the dot."""
+        name = self.advance().text
+        return self.named(value, name, dot.start)
+
+    def named(self, value: _Value, name: str, start: int) -> _Output:
+        if not isinstance(value, _Call) or "." in name or len(name) > 128:
+            self.refuse("Only the output of a gate stands behind a dot, as in svd(a).s", start)
+        return _Output(value, name)
 
     def combine(self, operator: Token, gate: str, left: _Value, right: _Value) -> _Value:
         if isinstance(left, int | float) and isinstance(right, int | float):
@@ -288,6 +321,9 @@ class _Parser:
         if token.kind == "name":
             if self.found("("):
                 return cast(_Value, self.nested(lambda: self.gate_call(token)))
+            head, dot, name = token.text.partition(".")
+            if dot and head in self.graph.assigned:
+                return self.named(self.graph.look_up(head), name, token.start + len(head))
             self.check_name(token)
             return self.graph.look_up(token.text)
         if token.text == "(":

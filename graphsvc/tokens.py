@@ -15,9 +15,18 @@ _TOKEN: Final = re.compile(
     r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
     r"|(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
     r"|(?P<string>'[^'\n\\]*'|\"[^\"\n\\]*\")"
-    r"|(?P<symbol>\.\.\.|\*\*|<=|>=|==|!=|[-+*/@()\[\],=:<>])",
+    r"|(?P<symbol>\.\.\.|\.(?=[A-Za-z_])|\*\*|<=|>=|==|!=|[-+*/@()\[\],=:<>])",
     re.ASCII,
 )
+
+_INSTEAD: Final = {
+    "&": "logical_and(x, y)",
+    "|": "logical_or(x, y)",
+    "^": "logical_xor(x, y), or x ** y for powers",
+    "~": "logical_not(x)",
+    "!": "logical_not(x)",
+    "%": "remainder(x, y)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,9 @@ def tokenize(text: str) -> Iterator[Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            refuse(text, f"{quoted(text[position])} has no meaning in an expression", position)
+            problem = f"{quoted(text[position])} has no meaning in an expression"
+            instead = _INSTEAD.get(text[position])
+            refuse(text, f"{problem}; write {instead}" if instead else problem, position)
         kind, word = str(match.lastgroup), match[0]
         nesting += (word in ("(", "[")) - (word in (")", "]"))
         # Inside parentheses a newline is white space, as in Python.

@@ -162,6 +162,16 @@ def test_grad_takes_files_and_options(tmp_path: Path):
     assert json.loads(done.stdout)["disconnected"] == ["x"]
 
 
+def test_whole_numbers_are_integers_where_gates_take_no_others():
+    """Labels and indices are written as they are; an input that is also computed with stays a float."""
+    done = run("grad", "f = sum(take(x, i)) + nll(s, j)", "x=[1,2]", "i=[1,1]", "s=[-1,-2]", "j=1", "--json")
+    assert json.loads(done.stdout)["input_gradients"] == {"x": [0.0, 2.0], "s": [0.0, -1.0]}
+    done = run("hvp", "f = sum(take(x, i) ** 2)", "x=[1,2]", "i=[1]", "--along", "x=[1,1]", "--json")
+    assert "[0.0, 2.0]" in " ".join(done.stdout.split()), done
+    assert json.loads(run("run", "f = i / 2", "i=1", "--json").stdout) == {"outputs": {"f": 0.5}}
+    assert "float64" in run("run", "f = take(x, i) + i", "x=[1,2]", "i=[1]").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -181,6 +191,8 @@ def test_grad_takes_files_and_options(tmp_path: Path):
         (("doctor", "--target", "localhost:1"), 3, "No server answers"),
         (("check", "f = exp(x, x)"), 1, "ARITY_MISMATCH"),
         (("gates", "sigmoyd"), 1, "Did you mean 'sigmoid'"),
+        (("grad", "f = take(x, i)", "x=[1,2]", "i=[0.5]"), 1, "must be of an integer dtype, got float64"),
+        (("grad", "f = take(x, i)", "x=[1,2]", "i=[[0],[0,1]]"), 1, "unequal length"),
         (("serve", "--port", "99999"), 2, "--port (or GRAPHSVC_PORT)"),
         (("grad", "f = x", "x=1", "--target", "localhost"), 3, "Write HOST:PORT"),
         (("grad", "f = x", "x=1", "--target", "http://localhost:1"), 3, "Write HOST:PORT"),
@@ -245,6 +257,7 @@ def test_gates_are_searched_and_shown(target: str):
     assert "softmax" in run("gates", "--search", "softmax").stdout
     assert "matmul" not in run("gates", "--search", "softmax").stdout
     assert "No gate has 'xyzzy'" in run("gates", "--search", "xyzzy").stdout
+    assert "expand_dims" in run("gates", "--search", "unsqueeze").stdout
     shown = run("gates", "exp").stdout
     version = rf"version +1, of graphsvc {graphsvc.__version__}"
     for line in (version, "gradients of +x", "fused +yes", r"example +exp\(x\)"):

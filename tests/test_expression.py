@@ -125,7 +125,29 @@ def test_attributes_are_written_by_keyword():
     }
 
 
+def test_an_output_of_a_gate_stands_behind_a_dot():
+    """Of a call or of a name; without one it is the first. Digits and plugins keep their dots."""
+    graph = graphsvc.parse("d = svd(a); f = sum(d.s) + 0.5; u = d; g = svd(a).vh[0]; h = slogdet(a).logabsdet")
+    outputs, gradients = graph.value_and_grad({"a": np.diag([3.0, 2.0])}, output_gradients={"f": 1.0, "h": 1.0})
+    assert outputs["f"] == pytest.approx(5.5)
+    assert outputs["h"] == pytest.approx(np.log(6))
+    np.testing.assert_allclose(gradients["a"], np.diag([1 + 1 / 3, 1.5]))
+    np.testing.assert_array_equal(np.abs(outputs["u"]), np.eye(2))
+    np.testing.assert_array_equal(np.abs(outputs["g"]), [1, 0])
+    with pytest.raises(errors.UnknownReferenceError, match="no such output. Its outputs: u, s, vh"):
+        graphsvc.parse("f = svd(a).t").value_and_grad({"a": np.eye(2)})
+
+
 WRONG = {
+    "x and y": r"write logical_and\(x, y\)",
+    "not x": r"write logical_not\(x\)",
+    "(x > 0) & (y > 0)": r"write logical_and\(x, y\)",
+    "x % 2": r"write remainder\(x, y\)",
+    "u, s = svd(a)": r"by name, as in svd\(a\)\.s",
+    "a = 2; a.s": "Only the output of a gate",
+    "x[0].s.t": "Only the output of a gate",
+    "(x + 1).s.t": "Only the output of a gate",
+    "d = svd(a); d.s.t": "Only the output of a gate",
     "": "no expression",
     "# nothing": "no expression",
     "f =": "Expected a value",

@@ -18,6 +18,7 @@ import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.arrays import DTYPES, ArraySpec
 from graphsvc.document import GraphDocument, InputEntry, NodeEntry, document_from_dict
+from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.inference import infer_node, infer_specs
 from graphsvc.engine.registry import default_registry
 from graphsvc.engine.structure import Structure
@@ -94,6 +95,15 @@ def test_a_gate_object_may_stand_for_a_name():
     one.output("f", one.add(LeakyRelu(slope=0.5), one.input("x"), name="n"))
     two.output("f", two.add("leaky_relu", two.input("x"), slope=0.5, name="n"))
     assert one.digest() == two.digest()
+
+
+def test_a_gate_that_others_call_otherwise_is_named():
+    """Who asks for it by the name that another library has is told ours; none of those is a name of ours."""
+    known = default_registry().gates()
+    assert set(ELSEWHERE.values()) <= set(known)
+    assert not set(ELSEWHERE) & set(known)
+    with pytest.raises(errors.UnknownGateError, match="It is called 'expand_dims' here"):
+        graphsvc.parse("f = unsqueeze(x, axis=0)").check()
 
 
 def test_a_graph_may_name_gates_that_are_not_installed_here():

@@ -31,7 +31,7 @@ def check(graph: str, inputs: tuple[str, ...], *, gradients: bool, plan: bool, s
     """
     made = read_graph(graph)
     made.check()
-    given = read_inputs(inputs)
+    given = read_inputs(inputs, made)
     click.echo(made.summary(given or None))
     if plan:
         _print_plan(made.explain(given))

@@ -51,7 +51,8 @@ def asked(
     method: str, graph: str, inputs: tuple[str, ...], *, target: str | None, timeout: float, **keywords: Any
 ) -> Any:
     """Ask a graph, here or on a server, by the method of that name; what is empty is left out."""
-    made, values = read_graph(graph), read_inputs(inputs)
+    made = read_graph(graph)
+    values = read_inputs(inputs, made)
     keywords = {key: value for key, value in keywords.items() if value not in ((), {}, None)}
     if target is None:
         return getattr(made, method)(values, **keywords)

@@ -12,6 +12,7 @@ import click
 from graphsvc.cli.printing import print_json, print_table
 from graphsvc.cli.reference import write_pages
 from graphsvc.engine.description import GateDescription, describe_gate, gate_summary
+from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GateError, UnknownGateError, did_you_mean, quoted
 
@@ -43,7 +44,12 @@ def gates(name: str | None, search: str | None, *, as_json: bool, target: str | 
         return
     known = _listed(target) if target else list(_installed())
     if search:
-        known = [gate for gate in known if search.lower() in f"{gate['name']} {gate['documentation']}".lower()]
+        meant = ELSEWHERE.get(search.lower())
+        known = [
+            gate
+            for gate in known
+            if gate["name"] == meant or search.lower() in f"{gate['name']} {gate['documentation']}".lower()
+        ]
     if as_json:
         print_json(known)
     elif not known:
@@ -98,7 +104,9 @@ def _asked(name: str, target: str) -> dict[str, Any]:
             found = client.describe_gate(name)
         except UnknownGateError:
             known = [gate.name for gate in client.gates()]
-            msg = f"There is no gate {quoted(name)} on {target}.{did_you_mean(name, known)}"
+            here = ELSEWHERE.get(name)
+            near = f" It is called {here!r} there." if here in known else did_you_mean(name, known)
+            msg = f"There is no gate {quoted(name)} on {target}.{near}"
             raise UnknownGateError(msg, gate=name[:128]) from None
     summary = _from_message(found.gate)
     whole = {

@@ -61,9 +61,10 @@ def grad(
       graphsvc grad "f = sum((W @ x)**2)" "W=[[0.1,0.5],[-0.3,0.8]]" "x=[0.2,0.4]" --wrt x --json
       graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
+    made = read_graph(graph)
     outputs, gradients = evaluate(
-        read_graph(graph),
-        read_inputs(inputs),
+        made,
+        read_inputs(inputs, made),
         target=target,
         timeout=timeout,
         wrt=wrt or None,

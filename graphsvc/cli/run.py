@@ -50,9 +50,10 @@ def run(
       graphsvc run "y = softmax(x)" "x=[1,2,3]"
       graphsvc run "y = softmax(x)" "x=[1,2,3]" --profile
     """
+    made = read_graph(graph)
     outputs, gradients = evaluate(
-        read_graph(graph),
-        read_inputs(inputs),
+        made,
+        read_inputs(inputs, made),
         target=target,
         timeout=timeout,
         wrt=(),

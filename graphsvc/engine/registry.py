@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.plugins import (
     PluginReport,
     PluginState,
@@ -108,7 +109,10 @@ class Registry:
             raise UnknownGateError(msg, gate=name[:128]) from None
         if bare not in gates:
             candidates = [self.qualified(namespace, known) for known in gates]
-            msg = f"There is no gate {quoted(name)}.{did_you_mean(name, candidates)} List them with `graphsvc gates`."
+            # A name that another library has is told before a likeness of letters, which would lead astray.
+            here = ELSEWHERE.get(name)
+            near = f" It is called {here!r} here." if here else did_you_mean(name, candidates)
+            msg = f"There is no gate {quoted(name)}.{near} List them with `graphsvc gates`."
             raise UnknownGateError(msg, gate=name[:128])
         return gates[bare]
 

@@ -1,16 +1,30 @@
-"""The settings of a server: flags, `GRAPHSVC_*` variables of the environment, defaults, in this order."""
+"""The settings of a server: flags, `GRAPHSVC_*` variables of the environment, a file, defaults, in this order."""
 
 import os
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from graphsvc.errors import did_you_mean
 
-__all__ = ["Settings", "unknown_variables"]
+__all__ = ["FILE_VARIABLE", "Origin", "Settings", "origins", "unknown_variables"]
 
-_MIB = 2**20
+FILE_VARIABLE: Final = "GRAPHSVC_CONFIG"
+"""The variable of the environment that names the file, in TOML, one `name = value` for each setting."""
+
+_PREFIX: Final = "GRAPHSVC_"
+_MIB: Final = 2**20
+_MEMORY_OF_A_CONTAINER: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 def _listed(value: object) -> object:
@@ -18,13 +32,21 @@ def _listed(value: object) -> object:
 
 
 def _half_the_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    """Return half of what this machine has, or of what a container is given of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Where there is no container, or it has no bound of its own, the machine's counts.
+    with suppress(OSError, ValueError):
+        memory = min(memory, int(_MEMORY_OF_A_CONTAINER.read_text()))
+    return memory // 2
 
 
 class Settings(BaseSettings):
-    """What the operator of a server decides. Each field may be set as `GRAPHSVC_<NAME>` in the environment."""
+    """What the operator of a server decides.
 
-    model_config = SettingsConfigDict(env_prefix="GRAPHSVC_", frozen=True, extra="forbid", allow_inf_nan=False)
+    Each field may be set as `GRAPHSVC_<NAME>` in the environment, or in the TOML file that `GRAPHSVC_CONFIG` names.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 50051
@@ -68,6 +90,23 @@ class Settings(BaseSettings):
     )
     drain_seconds: Annotated[float, Field(ge=0, description="How long a stopping server waits for its calls.")] = 10.0
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first that has one first."""
+        file = os.environ.get(FILE_VARIABLE)
+        if not file:
+            return init_settings, env_settings
+        with Path(file).open("rb"):
+            # One that is not there would pass for an empty one.
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
     def limits(self) -> dict[str, float]:
         """Return the limits that concern a client, by name."""
         names = (
@@ -85,13 +124,36 @@ class Settings(BaseSettings):
         return {name: getattr(self, name) for name in names}
 
 
+class Origin(NamedTuple):
+    """A setting, and who said it: `flag`, the name of a variable, the name of a file, or `default`."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def origins(settings: Settings, flags: Mapping[str, object]) -> Iterator[Origin]:
+    """Yield every setting with where it comes from."""
+    file = os.environ.get(FILE_VARIABLE)
+    in_file = set(TomlConfigSettingsSource(Settings, file)()) if file else set()
+    variables = {variable.upper() for variable in os.environ}
+    for name in Settings.model_fields:
+        variable = f"{_PREFIX}{name.upper()}"
+        if name in flags:
+            origin = "flag"
+        elif variable in variables:
+            origin = variable
+        else:
+            origin = str(file) if name in in_file else "default"
+        yield Origin(name, getattr(settings, name), origin)
+
+
 def unknown_variables() -> list[str]:
     """Return a warning for each variable of the environment that looks like a setting and is none."""
-    prefix = "GRAPHSVC_"
     warnings = []
     for variable in sorted(os.environ):
-        name = variable.removeprefix(prefix).lower()
-        if variable.startswith(prefix) and name not in Settings.model_fields:
-            known = [f"{prefix}{field.upper()}" for field in Settings.model_fields]
+        name = variable.removeprefix(_PREFIX).lower()
+        if variable.startswith(_PREFIX) and name not in Settings.model_fields and variable != FILE_VARIABLE:
+            known = [f"{_PREFIX}{field.upper()}" for field in Settings.model_fields]
             warnings.append(f"There is no setting {variable}, so it changes nothing.{did_you_mean(variable, known)}")
     return warnings

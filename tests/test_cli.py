@@ -345,3 +345,20 @@ def test_every_command_is_in_the_help():
 def test_output_is_plain_where_it_is_piped():
     """No colours and no escape codes."""
     assert "\x1b" not in run("grad", "f = x * x", "x=3").stdout
+
+
+def test_settings_tell_where_they_come_from(tmp_path):
+    """The environment counts before the file, the file before the default; what is no setting is refused by name."""
+    file = tmp_path / "settings.toml"
+    file.write_text("threads = 3\nmax_nodes = 7\n")
+    environment = {**os.environ, "GRAPHSVC_CONFIG": str(file), "GRAPHSVC_MAX_NODES": "5"}
+    done = subprocess.run([*COMMAND, "config", "--json"], env=environment, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert said["threads"] == {"value": 3, "origin": str(file)}
+    assert said["max_nodes"] == {"value": 5, "origin": "GRAPHSVC_MAX_NODES"}
+    assert said["queue_length"]["origin"] == "default"
+    for text, message in (("thread = 3", "There is no setting 'thread'"), ("threads = ", "cannot be read")):
+        file.write_text(text)
+        done = subprocess.run([*COMMAND, "config"], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr

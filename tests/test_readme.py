@@ -59,10 +59,10 @@ def test_the_unit_for_systemd_runs_a_command_that_is_there():
 def test_every_block_is_python_or_console():
     """So that none escapes the tests below."""
     assert {kind for kind, _ in BLOCKS} == {"python", "console"}
-    assert len(SNIPPETS) == 5
+    assert len(SNIPPETS) == 6
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["in process", "remote", "own gate", "debug", "fast"])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["in process", "remote", "own gate", "second", "debug", "fast"])
 def test_a_snippet_runs(snippet: str, target: str, tmp_path: Path):
     """As it stands, in an empty folder; the server of the remote one stands at the port of the tests."""
     assert len([line for line in snippet.splitlines() if line.strip()]) <= 24

@@ -1262,7 +1262,9 @@ def test_a_signal_handler_may_ask_a_graph_while_it_runs():
     def handler(*_: object) -> None:
         graph.value_and_grad({"x": other}, None, given)
         hits.append(1)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0003 * (len(hits) % 7))
+        # One that is late finds nothing to go on with; the next alarm would be that of the test's own time limit.
+        if len(hits) < 100:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0003 * (len(hits) % 7))
 
     before = signal.signal(signal.SIGALRM, handler)
     try:

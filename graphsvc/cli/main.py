@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "run": "Outputs of a graph.",
     "check": "Check a graph, and its gradients against central differences.",
     "serve": "Serve gradients over gRPC.",
+    "config": "Show the settings of a server, and where each comes from.",
     "gates": "List the gates, or describe one.",
     "plugin": "Look after plugins.",
     "doctor": "Find out what is wrong with this installation, or with a server.",

@@ -6,9 +6,9 @@ import os
 import sys
 
 import click
-from pydantic import ValidationError
 
 from graphsvc import __version__
+from graphsvc.cli.config import read_settings
 from graphsvc.server import Server, run_server
 from graphsvc.settings import Settings, unknown_variables
 
@@ -16,7 +16,8 @@ __all__ = ["serve"]
 
 
 _VARIABLES = "\n".join(
-    f"  GRAPHSVC_{name.upper()}: {field.description} [{field.default}]" for name, field in Settings.model_fields.items()
+    f"  GRAPHSVC_{name.upper()}: {field.description} [{field.get_default(call_default_factory=True)}]"
+    for name, field in Settings.model_fields.items()
 )
 
 
@@ -38,14 +39,7 @@ def serve(host: str | None, port: int | None, threads: int | None, plugins: tupl
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     flags = {"host": host, "port": port, "threads": threads, "plugins": plugins or None}
-    try:
-        settings = Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        msg = f"--{name} (or GRAPHSVC_{name.upper()}): {first['msg']}, got {first['input']!r}."
-        raise click.UsageError(msg) from None
-
+    settings = read_settings({name: value for name, value in flags.items() if value is not None})
     for warning in unknown_variables():
         click.echo(f"Warning: {warning}", err=True)
 

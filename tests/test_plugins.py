@@ -311,7 +311,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         check=True,
     )
     package = folder / "graphsvc-tides"
-    assert f"cd {package.name} && pip install -e ." in done.stdout
+    assert f"cd {package.name} && pip install -e '.[test]'" in done.stdout
     # An environment that sees what this one has, so that nothing is fetched.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"

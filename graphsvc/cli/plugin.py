@@ -82,7 +82,7 @@ def new_plugin(namespace: str, folder: Path | None) -> None:
     for path in written:
         click.echo(path)
     where = written[0].parent
-    click.echo(f"\nNext: cd {where} && pip install -e . && pytest && graphsvc plugin check {namespace}")
+    click.echo(f"\nNext: cd {where} && pip install -e '.[test]' && pytest && graphsvc plugin check {namespace}")
 
 
 @plugin.command("check", short_help="Examine the gates of plugins by every law of the conformance kit.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from graphsvc.arrays import Array, ArraySpec, require_floating
+from graphsvc.arrays import Array, ArraySpec, narrowed, require_floating, widened
 from graphsvc.errors import AttributeValueError, ShapeError
 from graphsvc.gate import Example, Gate
 from graphsvc.gates._graphs import Sums, graph_of, outputs_of, require_same
@@ -107,7 +107,8 @@ class OdeInt(Gate):
     ) -> Sequence[Array | None]:
         sums = Sums(theta)
         dt: list[Any] = [np.zeros((), np.promote_types(t.dtype, np.float32))] * len(t)
-        dy = dys[-1] if self.trajectory else dys
+        # Gradients arrive at every time, and their sum may need more digits than the state.
+        dy = widened(dys[-1] if self.trajectory else dys)
         all_steps = list(self._all_steps(t, _real(y0.dtype)))
         for step, y in zip(all_steps[::-1], states[::-1], strict=True):
             dy, dtime, dlength = self._pulled_step(step, y, theta, dy, sums)
@@ -117,7 +118,7 @@ class OdeInt(Gate):
             dt[step.interval + 1] = dt[step.interval + 1] + share
             if step.part == 0 and self.trajectory:
                 dy = dy + dys[step.interval]
-        return [dy, np.array(dt).astype(t.dtype), *sums.gradients()]
+        return [narrowed(dy, y0.dtype), np.array(dt).astype(t.dtype), *sums.gradients()]
 
     def _pulled_step(
         self, step: _Step, y: Array, theta: Sequence[Array], dy: Array, sums: Sums
@@ -145,10 +146,10 @@ class OdeInt(Gate):
     def _pulled(self, y: Array, time: Any, theta: Sequence[Array], dk: Array, sums: Sums) -> tuple[Array, Any]:
         """Pull the gradient of a slope back to the state and the time, and add what it gives for theta."""
         timed = self._timed(theta)
-        dy, *others = self.body.vjp((y, *[np.asarray(time)] * timed, *theta), (dk,))
+        dy, *others = self.body.vjp((y, *[np.asarray(time)] * timed, *theta), (narrowed(dk, y.dtype),))
         for position, gradient in enumerate(others[timed:]):
             sums.add(position, gradient)
-        return dy, _wide(others[0]) if timed else 0.0  # type: ignore[return-value, arg-type]
+        return dy, widened(others[0]) if timed else 0.0  # type: ignore[return-value, arg-type]
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -167,13 +168,9 @@ def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.zeros((), dtype).real.dtype
 
 
-def _wide(x: Array) -> Array:
-    return x.astype(np.float32) if x.dtype == np.float16 else x
-
-
 def _inner(a: Array, b: Array) -> Any:
     """Return the real inner product; float16 is added up in float32."""
-    return np.vdot(_wide(a), _wide(b)).real
+    return np.vdot(widened(a), widened(b)).real
 
 
 @hookimpl

@@ -160,6 +160,10 @@ class Queue:
         Raises:
             BusyError: The queue is full.
         """
+        if self._waiting or len(self._running) >= self._slots:
+            self._check_length()
+
+    def _check_length(self) -> None:
         if len(self._waiting) >= self._settings.queue_length:
             self._refuse(f"{len(self._waiting)} calls wait already")
         if self._waiting and self.wait_seconds() > self._settings.queue_seconds:
@@ -183,7 +187,7 @@ class Queue:
         if not self._waiting and self._fits(lease):
             self._start(lease)
             return lease
-        self.check_open()
+        self._check_length()
         waiting = sum(other.nbytes for other, _ in self._waiting)
         if waiting + nbytes > self._settings.memory_bytes // 4 and self._waiting:
             self._refuse("the calls that wait take a quarter of its memory")

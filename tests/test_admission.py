@@ -209,6 +209,23 @@ def test_who_waits_too_long_is_told_and_forgotten():
     asyncio.run(scenario())
 
 
+def test_where_nobody_may_wait_an_idle_server_still_answers():
+    """A queue of no length lets in who finds a place, and refuses the next one."""
+
+    async def scenario() -> None:
+        queue = Queue(1, Settings(memory_bytes=10 * MIB, max_run_bytes=8 * MIB, queue_length=0))
+        queue.check_open()
+        lease = await queue.enter(MIB, 0.1, 10.0)
+        with pytest.raises(errors.BusyError):
+            queue.check_open()
+        with pytest.raises(errors.BusyError):
+            await queue.enter(MIB, 0.1, 10.0)
+        lease.release()
+        queue.check_open()
+
+    asyncio.run(scenario())
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Calls that come, wait, are cancelled and leave in any order: a model of bytes and places agrees throughout."""
 

@@ -14,8 +14,9 @@ from graphsvc.gates.batches import BatchNorm, BatchNormInference
 from graphsvc.gates.columns import Col2im, Im2col
 from graphsvc.gates.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from graphsvc.gates.network import Dropout, Embedding, _sum_of_rows
-from graphsvc.gates.normalisation import GroupNorm, InstanceNorm, L2Normalize, LayerNorm, MeanVarianceNorm, RmsNorm
+from graphsvc.gates.normalisation import GroupNorm, InstanceNorm, LayerNorm, MeanVarianceNorm, RmsNorm
 from graphsvc.gates.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool2d
+from graphsvc.gates.unit_vectors import L2Normalize
 
 
 def value(gate: Gate, *operands: Array) -> Array:

@@ -287,7 +287,7 @@ def argument_of(parameter: Parameter, step: Step, record: Record, arriving: Sequ
 
 def listed(step: Step, asked: WantedRule, returned: object) -> Sequence[object]:
     """Return what a backward returned as one gradient for each operand that it speaks for."""
-    signature, index, count = step.node.gate.signature, asked.index, len(asked.positions)
+    signature, index, count = step.node.gate.signature, asked.operand, len(asked.positions)
     single = count == 1 if index is None else not (signature.variadic and index == len(signature.operands) - 1)
     if single and not isinstance(returned, tuple | list):
         return (returned,)

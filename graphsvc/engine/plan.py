@@ -24,13 +24,13 @@ class WantedRule(NamedTuple):
 
     Attributes:
         rule: The method, and what it needs.
-        index: The named operand whose gradient it gives; None for the joint `backward`.
+        operand: Index of the named operand whose gradient it gives; None for the joint `backward`.
         method: Its name.
         positions: Positions of the operands that it gives gradients of.
     """
 
     rule: BackwardRule
-    index: int | None
+    operand: int | None
     method: str
     positions: tuple[int, ...]
 

@@ -299,7 +299,7 @@ def _along_diagonal(step: Step, kept: Moved) -> tuple[Array | None, ...] | None:
     moving = [i for i, dot in enumerate(kept.operand_dots) if dot is not None]
     real = all(dtype.kind != "c" for dtype in dtypes)
     # Backward is linear in dz, so with one moving operand the tangent itself may arrive.
-    at_once = real and len(record.output_shapes) == 1 and all(asked.index is not None for asked in step.rules)
+    at_once = real and len(record.output_shapes) == 1 and all(asked.operand is not None for asked in step.rules)
     along: list[Array | None] = []
     for output, (shape, dtype) in enumerate(zip(record.output_shapes, record.output_dtypes, strict=True)):
         if not is_differentiable(dtype):

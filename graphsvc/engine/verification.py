@@ -1,6 +1,7 @@
 """Holding tangents to what they must be: the adjoint law, and differences along the direction."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, Protocol
@@ -44,7 +45,8 @@ class Movement(Protocol):
 
 def _precision(*arrays: Array | None) -> float:
     """Return how far products of arrays of these dtypes may be off."""
-    return 4 * max([_eps(a.dtype) for a in arrays if a is not None], default=0.0) ** 0.5
+    eps = max([_eps(a.dtype) for a in arrays if a is not None], default=0.0)
+    return 4 * math.sqrt(eps)
 
 
 @functools.cache

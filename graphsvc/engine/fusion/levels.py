@@ -171,7 +171,7 @@ class _Layout:
                 names.append(parameter.name)
                 places.append({Source.OPERAND: parameter.index, Source.OUTPUT: -1}.get(parameter.source, -2))
             called = _rule_call(asked.rule.call, node.gate, names)
-            found = self.recordings.get((asked.index, (), tuple(names)), node.gate, called, [_NUMBER] * len(places))
+            found = self.recordings.get((asked.operand, (), tuple(names)), node.gate, called, [_NUMBER] * len(places))
             if not _fits(found, {p: fixed[at] for p, at in enumerate(places) if at in fixed}):
                 return None
             if len(found.results) != len(asked.positions):

@@ -235,7 +235,7 @@ class _Lowering:
             return self.reasons.get(node.name, "forward saves what is no array")
         call = functools.partial(call_rule, asked.rule.call, node.gate, fixed, places)
         recording = self.recordings.get(
-            (asked.index, tuple(fixed.items()), tuple(places)), node.gate, call, [spec(value) for value in given]
+            (asked.operand, tuple(fixed.items()), tuple(places)), node.gate, call, [spec(value) for value in given]
         )
         if isinstance(recording, str):
             return recording

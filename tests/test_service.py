@@ -287,6 +287,8 @@ def test_health_and_reflection_answer(target: str):
         assert [method.name for method in descriptor.service[0].method] == [
             "Evaluate",
             "Differentiate",
+            "PutTensor",
+            "Session",
             "ListGates",
             "DescribeGate",
             "GetServerInfo",
@@ -305,7 +307,7 @@ def send(channel: grpc.Channel, method: str, data: bytes) -> None:
     """Send bytes to a method, whatever its kind, and wait for the end of the call."""
     if method.endswith("Watch"):
         list(channel.unary_stream(method)(data, timeout=5))
-    elif method.endswith("ReflectionInfo"):
+    elif method.endswith(("ReflectionInfo", "Session")):
         list(channel.stream_stream(method)(iter([data]), timeout=5))
     else:
         channel.unary_unary(method)(data, timeout=5)
@@ -315,6 +317,8 @@ def send(channel: grpc.Channel, method: str, data: bytes) -> None:
     "method",
     [
         "/graphsvc.v1.GraphService/Differentiate",
+        "/graphsvc.v1.GraphService/PutTensor",
+        "/graphsvc.v1.GraphService/Session",
         "/graphsvc.v1.GraphService/ListGates",
         "/graphsvc.v1.GraphService/DescribeGate",
         "/graphsvc.v1.GraphService/GetServerInfo",
@@ -333,7 +337,8 @@ def test_garbage_to_any_method_is_an_invalid_argument(target: str, method: str):
 def test_no_method_escapes_the_law_of_garbage():
     """Every RPC of the service is tried with garbage: Evaluate among the bad input, the others above."""
     methods = service_pb2.DESCRIPTOR.services_by_name["GraphService"].methods_by_name
-    assert set(methods) == {"Evaluate", "Differentiate", "ListGates", "DescribeGate", "GetServerInfo"}
+    tried = {"Evaluate", "Differentiate", "PutTensor", "Session", "ListGates", "DescribeGate", "GetServerInfo"}
+    assert set(methods) == tried
 
 
 @pytest.mark.parametrize(

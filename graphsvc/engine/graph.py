@@ -15,7 +15,9 @@ from pydantic_core import PydanticCustomError
 from graphsvc.arrays import DTYPES, Array, ArraySpec, Literal, as_array, owned, read_only, spec_of
 from graphsvc.document import GraphDocument, InputEntry, check_name, digest_of, document_from_json, document_to_json
 from graphsvc.engine.between import asking
+from graphsvc.engine.binding import check_arity, note_versions
 from graphsvc.engine.derivatives import Blocks, Derivatives
+from graphsvc.engine.documents import document_of, structure_of
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.evaluation import Evaluation, InputGradients
 from graphsvc.engine.explanation import Explanation
@@ -25,7 +27,7 @@ from graphsvc.engine.node import Node
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry, default_registry
 from graphsvc.engine.running import Prepared, RunnableGraph
-from graphsvc.engine.structure import GateNode, Structure, check_arity
+from graphsvc.engine.structure import GateNode, Structure
 from graphsvc.engine.subgraphs import HeldGraph
 from graphsvc.engine.summary import GraphSummary, summarize
 from graphsvc.errors import (
@@ -342,7 +344,7 @@ class ComputationalGraph:
             raise NotAGraphError(msg)
         graph = cls(registry)
         structure = graph._structure
-        graph._structure = Structure.from_document(document, structure.registry, structure.library)
+        graph._structure = structure_of(document, structure.registry, structure.library)
         return graph
 
     def document(self) -> GraphDocument:
@@ -351,7 +353,7 @@ class ComputationalGraph:
         Raises:
             UnregisteredGateError: A gate object stands in the graph that no plugin provides.
         """
-        return self._structure.document()
+        return document_of(self._structure)
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the canonical form of the document. 32 bytes."""
@@ -748,7 +750,7 @@ def parse(text: str, inputs: Iterable[str] | None = None) -> ComputationalGraph:
     if inputs is not None:
         document = _with_inputs(document, inputs)
     graph = ComputationalGraph.from_document(document)
-    graph._structure.note_versions()
+    note_versions(graph._structure)
     return graph
 
 

@@ -15,6 +15,7 @@ from graphsvc.codec import (
     graph_from_document,
     named_arrays,
     named_tensors,
+    parse_message,
     tensor_digest,
     tensor_from_array,
 )
@@ -139,7 +140,7 @@ class Listener:
                 raise ServerError(msg)
             arrivals.accept(piece)
         else:
-            number, answer, arrivals = self._read(service_pb2.SessionResponse.FromString(data))
+            number, answer, arrivals = self._read(parse_message(service_pb2.SessionResponse, data))
         self._filling = None if arrivals.complete else (number, answer, arrivals)
         return (number, answer) if arrivals.complete else None
 

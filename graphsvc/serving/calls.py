@@ -111,13 +111,12 @@ class Calls:
         return outcome_of(lambda: self._in_no_time(call))
 
     def _in_no_time(self, call: Call) -> Reply | None:
-        # Nothing of a call without chunks is to come, so that those of a session are read as others.
-        work = self._service.read(call.request, call.nbytes, call.stop, None)
+        work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
         seconds = self._machine.seconds(work.estimate)
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run(call.stop, _Unreserved())), [])
+        return Reply(call.pack(work.run(call.stop, _Unreserved())), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""

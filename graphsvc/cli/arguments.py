@@ -11,7 +11,8 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.engine.evaluation import InputGradients
-from graphsvc.engine.graph import ComputationalGraph, load, parse
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.reading import load, parse
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError
 from graphsvc.plaindata import number_from_data

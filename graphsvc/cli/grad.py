@@ -70,9 +70,7 @@ def grad(
         raise click.UsageError(msg)
     made = read_graph(graph)
     if drawn:
-        drawing = made.draw(
-            read_inputs(inputs, made), read_inputs(arriving) or None, wrt or None, wanted or None
-        )
+        drawing = made.draw(read_inputs(inputs, made), read_inputs(arriving) or None, wrt or None, wanted or None)
         print_drawing(drawing.picture)
         return
     outputs, gradients = evaluate(

@@ -6,6 +6,7 @@ import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import networkx
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from graphsvc.drawing.picture import Picture, PictureNode, picture_to_data
 from graphsvc.drawing.summaries import summary_of
 from graphsvc.drawing.symbols import SYMBOLS
 from graphsvc.engine.registry import default_registry
-from graphsvc.errors import DrawingError, MissingEvaluationError
+from graphsvc.errors import DrawingError, MissingEvaluationError, RequestError
 from tests.every_gate import GateCase, every_example
 from tests.test_lecture import CASES, Case
 
@@ -232,3 +233,103 @@ def test_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DrawingError, match="Graphviz, which is not installed"):
         drawing.save(tmp_path / "g.png")
     assert not (tmp_path / "g.png").exists()
+
+
+# Large graphs
+
+
+def layered(layers: int, *, named: bool = True) -> tuple[ComputationalGraph, dict[str, np.ndarray]]:
+    """Return a network of five nodes a layer, in named groups or without any names."""
+    graph = ComputationalGraph()
+    h = graph.input("x")
+    for i in range(layers):
+        of = f"net.layer{i}." if named else f"layer{i}_"
+        w, b = (graph.input(of + name, parameter=True) for name in "wb")
+        product = graph.add("multiply", w, h, name=of + "p" if named else None)
+        total = graph.add("add", product, b, name=of + "s" if named else None)
+        h = graph.add("tanh", total, name=of + "h" if named else None)
+    graph.output("f", h)
+    return graph, {name: np.float64(0.5) for name in graph.inputs}
+
+
+def assert_folded(picture: Picture, whole: Picture) -> None:
+    """Every node is drawn, alone or in one group, and no group depends on itself."""
+    drawn = [name for node in picture.nodes for name in (node.members or [node.id])]
+    assert sorted(drawn) == sorted(node.id for node in whole.nodes)
+    links = networkx.DiGraph((edge.source, edge.target) for edge in picture.edges)
+    assert networkx.is_directed_acyclic_graph(links)
+    assert set(links) <= {node.id for node in picture.nodes}
+
+
+def test_a_large_graph_is_folded_by_name():
+    """Into the innermost groups that make it small; one of these may be opened, and its gradients are there."""
+    graph, inputs = layered(40)
+    whole = graph.draw(inputs, fold=None).picture
+    assert len(whole.nodes) == 202
+    drawing = graph.draw(inputs)
+    groups = [node.name for node in drawing.picture.nodes if node.kind == "group"]
+    assert groups == [f"net.layer{i}" for i in range(40)]
+    assert_folded(drawing.picture, whole)
+    assert_drawable(drawing)
+    assert drawing.picture.note == "200 of 202 nodes are folded into 40 groups."
+    opened = graph.draw(inputs, unfold=["net.layer3"]).picture
+    assert_folded(opened, whole)
+    assert {node.id for node in opened.nodes if node.name.startswith("net.layer3.")} == {
+        f"net.layer3.{name}" for name in "wbpsh"
+    }
+    assert [node.name for node in graph.draw(inputs, fold=10).picture.nodes if node.kind == "group"] == ["net"]
+    inner = graph.draw(inputs, fold=10, unfold=["net"]).picture
+    assert [node.name for node in inner.nodes if node.kind == "group"] == groups
+    with pytest.raises(RequestError, match="no group 'net.layer99' to unfold. Did you mean 'net.layer9'"):
+        graph.draw(inputs, unfold=["net.layer99"])
+
+
+def test_groups_that_would_depend_on_themselves_are_not_made():
+    """A group that is left and entered again is no part of a picture that goes from left to right."""
+    graph = ComputationalGraph()
+    h = graph.input("x")
+    for i in range(20):
+        h = graph.add("tanh", h, name=f"{'ab'[i % 2]}.h{i}")
+    graph.output("f", h)
+    assert_folded(graph.draw({"x": 0.5}, fold=8).picture, graph.draw({"x": 0.5}, fold=None).picture)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_graph_is_folded(seed: int):
+    """Random graphs, to few nodes; every form can be read, and the texts are those of the edges that are drawn."""
+    random = np.random.default_rng(seed)
+    graph = ComputationalGraph()
+    values = [graph.input(f"x{i}") for i in range(random.integers(1, 20))]
+    for i in range(random.integers(20, 80)):
+        a, b = random.choice(len(values), 2)
+        name = f"g{random.integers(3)}.v{i}" if seed % 2 else None
+        values.append(graph.add(("add", "multiply", "maximum")[i % 3], values[a], values[b], name=name))
+    for i in range(3):
+        graph.output(f"f{i}", values[-1 - i])
+    inputs = {name: random.normal() for name in graph.inputs}
+    whole = graph.draw(inputs, {"f0": 1.0}, fold=None).picture
+    for most in (4, 15, 40):
+        drawing = graph.draw(inputs, {"f0": 1.0}, fold=most)
+        assert_folded(drawing.picture, whole)
+        assert len(drawing.picture.nodes) <= max(12, 2 * most)
+        texts(drawing.svg)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_ten_thousand_nodes_are_drawn(named: bool):
+    """Folded to a picture that a person can read, and unfolded all the same."""
+    graph, inputs = layered(2000, named=named)
+    folded = graph.draw(inputs).picture
+    assert len(folded.nodes) <= 150
+    whole = graph.draw(fold=None)
+    assert_folded(folded, whole.picture)
+    assert len(texts(whole.svg, "symbol")) == 6000
+
+
+def test_a_layout_of_one_column_and_of_nothing():
+    """Graphs without gates, and without anything, are drawn."""
+    graph = ComputationalGraph()
+    assert_drawable(graph.draw())
+    graph.output("f", graph.input("x"))
+    assert_drawable(graph.draw({"x": 1.0}))
+    assert texts(graph.draw({"x": 1.0}).svg, "gradient") == ["1"]

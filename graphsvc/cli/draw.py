@@ -52,7 +52,7 @@ def draw(
     Example:
       graphsvc draw "f = (x + y) * z" x=-2 y=5 z=-4 -o circuit.svg
       graphsvc draw "f = (x + y) * z" x=-2 y=5 z=-4
-      graphsvc draw model.json -o model.svg --unfold layer1
+      graphsvc draw "h = tanh(w @ x); f = sum(h**2)" -o circuit.dot
     """
     if path and path.suffix[1:].lower() not in FORMATS:
         msg = f"{path.name!r} says no format. End its name in {', '.join(f'.{kind}' for kind in FORMATS)}."
@@ -70,6 +70,11 @@ def draw(
     if path is None:
         print_drawing(drawing.picture)
         return
-    drawing.save(path)
+    try:
+        drawing.save(path)
+    except OSError as error:
+        msg = f"{str(path)!r} cannot be written: {error.strerror}."
+        raise click.BadParameter(msg, param_hint="-o") from None
+    click.echo(path)
     if drawing.picture.note:
         click.echo(drawing.picture.note, err=True)

@@ -1,27 +1,29 @@
 """The texts of a picture, the same in every form that it takes."""
 
+import re
+from typing import Final
+
 from graphsvc.drawing.picture import PictureEdge, PictureNode
 from graphsvc.drawing.summaries import Summary, number_text
 
 __all__ = ["clean", "details", "edge_lines", "gate_lines", "sum_text"]
 
-_MOST_TERMS = 3
+_MOST_TERMS: Final = 3
+_NO_TEXT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def edge_lines(edge: PictureEdge) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what stands above an edge, of its value, and what stands below it, of its gradient."""
-    many = (f"{edge.count} values",) if edge.count > 1 else ()
-    above = many or (edge.value.lines() if edge.value else ())
-    below = edge.gradient.lines(with_shape=False) if edge.gradient else ()
-    if many and edge.gradient:
-        below = (f"up to {number_text(edge.gradient.magnitude)}",)
-    return above, below
+    above = edge.value.lines() if edge.value else (f"{edge.count} values",) if edge.count > 1 else ()
+    if edge.count > 1 and edge.gradient:
+        return above, (f"up to {number_text(edge.gradient.magnitude)}",)
+    return above, edge.gradient.lines(with_shape=False) if edge.gradient else ()
 
 
 def gate_lines(node: PictureNode) -> tuple[str, ...]:
     """Return what stands below a circle or in a box, after the gate: the node's name, and the attributes."""
     if node.kind == "group":
-        held = [f"{gate} ×{count}" for gate, count in node.attributes.items()]
+        held = [gate if count == "1" else f"{gate} ×{count}" for gate, count in node.attributes.items()]
         return (*held[:3], *(["…"] if len(held) > 3 else []))
     if node.kind != "gate":
         return ()
@@ -52,12 +54,7 @@ def sum_text(node: PictureNode, edges: list[PictureEdge]) -> str:
 
 def clean(text: str) -> str:
     """Return a text with what no file of text may hold replaced; markup is for those who write it to escape."""
-    return "".join(c if _is_text(c) else "\ufffd" for c in text)
-
-
-def _is_text(character: str) -> bool:
-    allowed = character in "\n\t" or character >= " "
-    return allowed and not "\ud800" <= character <= "\udfff" and character not in "\x7f\ufffe\uffff"
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def _single(summary: Summary) -> complex | None:

@@ -27,6 +27,7 @@ _MANY: Final = 6_000
 """Beyond so many places edges pass columns anywhere, and nothing is put in order twice."""
 
 _SWEEPS: Final = 12
+_SETTLINGS: Final = 16
 _FAR: Final = 8
 """In a longer picture, inputs stand where they are used."""
 
@@ -195,12 +196,15 @@ class _Columns:
         """Set each place as near to the middle of its neighbours as the column allows."""
         for column in self._columns:
             self._settle(column, [0.0] * len(column))
-        for sweep in range(1 if self._quick else _SWEEPS):
-            both = sweep >= _SWEEPS - 4
+        for sweep in range(1 if self._quick else _SETTLINGS):
+            both = sweep >= _SETTLINGS // 2
             self._level()
             forward = sweep % 2 == 0
             for column in self._columns if forward else reversed(self._columns):
                 self._settle(column, [self._wanted(place, forward=forward, both=both) for place in column])
+        # In the end everything stands level with what it comes from, where there is room.
+        for column in self._columns:
+            self._settle(column, [self._mean(place, self._before[place]) for place in column])
 
     def _level(self) -> None:
         """Settle the height that all places of an edge want, so that it runs straight: theirs, and that of its ends."""
@@ -215,8 +219,9 @@ class _Columns:
         if place >= self._count:
             return self._levels[place]
         near = self._before[place] if forward else self._after[place]
-        if both or not near:
-            near = self._before[place] + self._after[place]
+        return self._mean(place, self._before[place] + self._after[place] if both or not near else near)
+
+    def _mean(self, place: int, near: list[tuple[int, float]]) -> float:
         return sum(self._y[other] + bend for other, bend in near) / len(near) if near else self._y[place]
 
     def _settle(self, column: list[int], wanted: list[float]) -> None:

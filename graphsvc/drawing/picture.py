@@ -89,10 +89,10 @@ class PictureEdge:
         target: `id` of the node that it enters.
         position: Which operand it is.
         operand: What the gate calls that operand; empty if that is not known.
-        value: The value; None if the graph was drawn without inputs, and between groups where there are several.
+        value: The value; None if the graph was drawn without inputs, and from a group that several leave.
         gradient: Its contribution to the gradient of the value; between groups the largest.
         flow: Whether the gradient vanishes or explodes.
-        count: How many values go this way; more than one between groups.
+        count: How many edges are drawn as this one; more than one between groups.
     """
 
     source: str

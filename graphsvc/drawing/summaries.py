@@ -64,6 +64,8 @@ class Summary:
         if 0 in self.shape:
             return (f"{shape} empty",)
         spoiled = [f"{self.nans} NaN"] * (self.nans > 0) + [f"{self.infinities} infinite"] * (self.infinities > 0)
+        if self.nans + self.infinities == math.prod(self.shape):
+            return (shape, " ".join(spoiled)) if with_shape else (" ".join(spoiled),)
         first = f"{number_text(self.mean)} ± {number_text(self.std)}"
         second = f"{number_text(self.smallest)} … {number_text(self.largest)}"
         return (" ".join([shape] * with_shape + [first]), " ".join([second, *spoiled]))
@@ -71,6 +73,10 @@ class Summary:
 
 def summary_of(array: Array) -> Summary:
     """Summarize an array."""
+    if array.size == 1 and array.dtype.kind in "biuf" and math.isfinite(number := float(array.item())):
+        # Large graphs are of single numbers, and for these NumPy takes twenty times as long.
+        elements = _tuples(array.tolist())
+        return Summary(array.shape, array.dtype.name, elements, number, 0.0, number, number, abs(number))
     few = array.size <= _MOST_ELEMENTS and (array.size or array.ndim == 0)
     elements = _tuples(array.tolist()) if few else None
     spoiled = array.dtype.kind in "fc" and array.size and not np.all(np.isfinite(array))
@@ -107,7 +113,8 @@ def number_text(value: complex) -> str:
         return str(value).lower()
     if isinstance(value, int) and abs(value) < 10**7:
         return str(value)
-    return f"{value + 0:.4g}"  # + 0 makes -0 a plain 0
+    # The 0 makes -0 a plain one.
+    return f"{value + 0:.4g}".replace("nan", "NaN")
 
 
 def _histogram(scaled: Array, low: float, high: float) -> tuple[int, ...]:

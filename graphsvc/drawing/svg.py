@@ -1,6 +1,5 @@
 """A picture as SVG: circles and boxes, green values above the edges and red gradients below, in light and dark."""
 
-import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -251,7 +250,7 @@ def _draw_edge(parent: ET.Element, edge: PictureEdge, target: _Shape, route: Rou
     if target.node.symbol:
         # Down to the circle, and not to the box around it.
         right = place[0] - math.sqrt(max(0.0, _RADIUS**2 - (y - place[1]) ** 2))
-    runs.append((left, right - 7, y))
+    runs.append((min(left, right - 8), right - 7, y))
     ET.SubElement(group, "path", {"class": "edge", "d": _path(runs)})
     tip = f"M{_n(right)} {_n(y)}l-8 -4v8z"
     ET.SubElement(group, "path", {"class": "tip", "d": tip})
@@ -286,13 +285,20 @@ def _bars(counts: tuple[int, ...], x: float, y: float) -> str:
 
 def _path(runs: Iterable[tuple[float, float, float]]) -> str:
     """Return straight runs with bends between them that leave and enter them level."""
-    runs = list(runs)
-    parts = [f"M{_n(runs[0][0])} {_n(runs[0][2])}"]
-    for (_, end, y), (start, _, following) in itertools.pairwise(runs):
-        middle = (end + start) / 2
-        bend = f"C{_n(middle)} {_n(y)} {_n(middle)} {_n(following)} {_n(start)} {_n(following)}"
-        parts += [f"H{_n(end)}", bend if abs(y - following) > 0.05 else f"H{_n(start)}"]
-    return "".join([*parts, f"H{_n(runs[-1][1])}"])
+    parts: list[str] = []
+    at = (math.nan, math.nan)
+    for start, end, y in runs:
+        if not parts:
+            parts.append(f"M{_n(start)} {_n(y)}")
+        elif _n(at[1]) == _n(y):
+            parts.append(f"H{_n(start)}")
+        else:
+            middle = (at[0] + start) / 2
+            parts.append(f"C{_n(middle)} {_n(at[1])} {_n(middle)} {_n(y)} {_n(start)} {_n(y)}")
+        if end > start:
+            parts.append(f"H{_n(end)}")
+        at = (end, y)
+    return "".join(parts)
 
 
 def _text(parent: ET.Element, x: float, y: float, text: str, kind: str) -> None:

@@ -239,15 +239,14 @@ class AsyncClient:
         raise AssertionError
 
     async def _in_session(self, asked: Asked, seconds: float | None) -> Any:
-        try:
-            return await self._open_session().ask(asked, seconds)
-        except SessionLostError:
-            # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-            pass
-        try:
-            return await self._open_session().ask(asked, seconds)
-        except SessionLostError as lost:
-            raise lost.error from None
+        for last in (False, True):
+            try:
+                return await self._open_session().ask(asked, seconds)
+            except SessionLostError as lost:
+                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
+                if last or isinstance(lost.error, StoppedError):
+                    raise lost.error from None
+        raise AssertionError
 
     async def _alone(self, asked: Asked, seconds: float | None) -> Any:
         """Ask one question on a stream of its own."""

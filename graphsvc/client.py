@@ -305,16 +305,15 @@ class Client:
         return patiently(lambda left: ask_alone(self._stream(), asked, left, self.target), seconds)
 
     def _in_session(self, asked: Asked, seconds: float | None) -> Any:
-        try:
-            session = self._open_session()
-            return session.finish(session.start(asked, seconds), seconds)
-        except SessionLostError:
-            # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-            session = self._open_session()
-        try:
-            return session.finish(session.start(asked, seconds), seconds)
-        except SessionLostError as lost:
-            raise lost.error from None
+        for last in (False, True):
+            try:
+                session = self._open_session()
+                return session.finish(session.start(asked, seconds), seconds)
+            except SessionLostError as lost:
+                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
+                if last or isinstance(lost.error, StoppedError):
+                    raise lost.error from None
+        raise AssertionError
 
     def __enter__(self) -> Self:
         return self

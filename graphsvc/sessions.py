@@ -120,8 +120,9 @@ class Session:
         except grpc.RpcError as error:
             self._lose(error_from_rpc(error, self._target))
         except GraphsvcError as error:
-            self._lose(error)
+            # It ends here, whatever the server does.
             self._stream.cancel()
+            self._lose(error)
         finally:
             # Ends the thread in which gRPC waits for more to send.
             self._outgoing.put(None)

@@ -413,4 +413,4 @@ def test_a_closed_client_leaves_no_thread(target: str):
     sessions = [thread for thread in threading.enumerate() if thread.name == "graphsvc-session"]
     for thread in sessions:
         thread.join(10)
-    assert not any(thread.is_alive() for thread in sessions)
+    assert not [thread for thread in sessions if thread.is_alive()]

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -52,12 +53,23 @@ class Session:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                while (data := await self._next(self._settings.session_seconds)) is not None:
-                    await self._answer(data, tasks)
+                try:
+                    while (data := await self._next(self._settings.session_seconds)) is not None:
+                        await self._answer(data, tasks)
+                except Exception:
+                    await self._end_answer()
+                    raise
         except ExceptionGroup as group:
             first = group.exceptions[0]
             return first.status if isinstance(first, _RefusedError) else outcome_of(lambda: _raise(first))
         return None
+
+    async def _end_answer(self) -> None:
+        """Let the answer that is on its way go to its end: gRPC sends no status into the middle of a message."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stall_seconds):
+                # For ever, so that no other answer begins.
+                await self._writing.acquire()
 
     async def _next(self, seconds: float) -> bytes | None:
         """Return the next message; None where the client says no more."""

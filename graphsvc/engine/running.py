@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 import numpy as np
 
 from graphsvc.arrays import Array, Literal, is_differentiable, read_only, spec_of
+from graphsvc.drawing.picture import Trace
 from graphsvc.engine import backprop
 from graphsvc.engine.answers import Questions
 from graphsvc.engine.between import asked_between, asking
@@ -27,6 +28,7 @@ from graphsvc.engine.question import (
     judge_wrt,
 )
 from graphsvc.engine.structure import Structure
+from graphsvc.engine.tracing import Tracer
 
 __all__ = ["RunnableGraph"]
 
@@ -143,14 +145,31 @@ class RunnableGraph(BoundGraph):
             results, gradients = looped(self, question, between, *calls)
         else:
             examiner = Examiner(*calls)
-            examiner.given_values(question.plan, question.inputs, {**self.constants, **question.inputs})
-            results, gradients = looped(
-                self, question, between, examiner.forward, examiner.backward, examiner.given_gradients
-            )
-            examiner.final_gradients(gradients)
+            results, gradients = self._examined(question, between, examiner)
             gradients.diagnosis = examiner.diagnosis()
         if profile:
             gradients.profile = profiler.profile()
+        return results, gradients
+
+    def traced(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+    ) -> Trace:
+        """Run as `observed` does, and note what every value and every gradient was like."""
+        tracer = Tracer()
+        self._examined(self.judged(inputs, wrt, output_gradients, outputs), None, tracer)
+        return tracer.trace()
+
+    def _examined(self, question: Question, between: Callable[[], None] | None, examiner: Examiner) -> Results:
+        """Answer with the two loops, under the eyes of an examiner."""
+        examiner.given_values(question.plan, question.inputs, {**self.constants, **question.inputs})
+        results, gradients = looped(
+            self, question, between, examiner.forward, examiner.backward, examiner.given_gradients
+        )
+        examiner.final_gradients(gradients)
         return results, gradients
 
     def explained(
@@ -185,7 +204,7 @@ class RunnableGraph(BoundGraph):
         with np.errstate(all="ignore"):
             records = backprop.forward(plan.steps, values)
         outputs = {name: read_only(result) for name, result in results_of(plan, values).items()}
-        return Evaluation(outputs, self, specs, records)
+        return Evaluation(outputs, self, specs, records, arrays)
 
     def backward(
         self,

@@ -154,6 +154,8 @@ def test_a_finding_is_marked_at_the_first_node():
     assert list(marked) == ["log", "multiply"]
     assert "outside of the gate's domain" in marked["log"]
     assert {"NaN first here", "NaN gradient first here"} <= set(texts(drawing.svg, "loud"))
+    drawing = graphsvc.parse("f = x * 2").draw({"x": np.inf}, {"f": np.nan})
+    assert [node.id for node in drawing.picture.nodes if node.finding] == ["x", "output f"]
 
 
 def test_gradients_that_vanish_or_explode_are_tinted():
@@ -161,6 +163,8 @@ def test_gradients_that_vanish_or_explode_are_tinted():
     drawing = graphsvc.parse("f = x * 1e-9 + y + 0 * z").draw({"x": 1.0, "y": 1.0, "z": 1.0})
     flows = {edge.source: edge.flow for edge in drawing.picture.edges}
     assert (flows["x"], flows["y"], flows["z"]) == ("vanishing", "", "")
+    drawing = graphsvc.parse("f = x * 1e-6 + y").draw({"x": 1.0, "y": 1.0})
+    assert {edge.flow for edge in drawing.picture.edges} == {""}
     drawing = graphsvc.parse("f = x * 1e9 + y").draw({"x": 1.0, "y": 1.0})
     flows = {edge.source: edge.flow for edge in drawing.picture.edges}
     assert (flows["x"], flows["y"]) == ("exploding", "")

@@ -43,7 +43,9 @@ def sum_text(node: PictureNode, edges: list[PictureEdge]) -> str:
         branches = [edge.gradient for edge in edges if edge.port == port.name and edge.gradient]
         if port.gradient is None or len(branches) < 2 or node.kind == "group":
             continue
-        said = "; ".join(port.gradient.lines(with_shape=False)[:1])
+        lines = port.gradient.lines(with_shape=False)
+        # How many are NaN stands in the last.
+        said = "; ".join(lines if port.gradient.alarm else lines[:1])
         if len(branches) > _MOST_TERMS or any(_single(branch) is None for branch in branches):
             texts.append(f"Σ {len(branches)} branches = {said}")
         else:

@@ -239,6 +239,21 @@ def test_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert not (tmp_path / "g.png").exists()
 
 
+def test_the_sum_at_a_value_counts_the_branches_into_groups():
+    """What several edges into a group bring back is not told apart, so their sum stands for it."""
+    graph = ComputationalGraph()
+    x = graph.input("x")
+    terms = [graph.add("multiply", x, float(i), name=f"group{i // 3}.product{i}") for i in range(6)]
+    total = terms[0]
+    for i, term in enumerate(terms[1:]):
+        total = graph.add("add", total, term, name=f"sums.sum{i}")
+    graph.output("f", total)
+    picture = graph.draw({"x": 1.0}, fold=8).picture
+    assert [node.name for node in picture.nodes if node.kind == "group"] == ["group0", "group1", "sums"]
+    assert "Σ 6 branches = 15" in texts(graph.draw({"x": 1.0}, fold=8).svg, "gradient")
+    assert [edge.count for edge in picture.edges if edge.source == "x"] == [3, 3]
+
+
 # Large graphs
 
 

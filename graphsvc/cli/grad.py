@@ -14,6 +14,7 @@ from graphsvc.cli.arguments import (
 from graphsvc.cli.printing import (
     observations_to_data,
     print_arrays,
+    print_drawing,
     print_json,
     print_observations,
     results_to_data,
@@ -35,6 +36,7 @@ __all__ = ["grad"]
     help="The gradient that arrives at an output; 1 for a single number. May be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--draw", "drawn", is_flag=True, help="Draw the graph as a tree, with every value and gradient.")
 @observing_options
 @remote_options
 def grad(
@@ -45,6 +47,7 @@ def grad(
     arriving: tuple[str, ...],
     *,
     as_json: bool,
+    drawn: bool,
     debug: bool,
     profile: bool,
     target: str | None,
@@ -59,9 +62,17 @@ def grad(
     Example:
       graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4
       graphsvc grad "f = sum((W @ x)**2)" "W=[[0.1,0.5],[-0.3,0.8]]" "x=[0.2,0.4]" --wrt x --json
+      graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4 --draw
       graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
+    if drawn and (as_json or target):
+        msg = f"--draw shows the gates of a run here, for people. Leave out {'--json' if as_json else '--target'}."
+        raise click.UsageError(msg)
     made = read_graph(graph)
+    if drawn:
+        drawing = made.draw(read_inputs(inputs, made), read_inputs(arriving) or None, wrt or None, wanted or None)
+        print_drawing(drawing.picture)
+        return
     outputs, gradients = evaluate(
         made,
         read_inputs(inputs, made),

@@ -9,8 +9,6 @@ import numpy as np
 
 from graphsvc.arrays import DTYPES, Array, ArraySpec, spec_of
 from graphsvc.document import GraphDocument, InputEntry, digest_of, document_to_json
-from graphsvc.drawing.drawing import Drawing
-from graphsvc.drawing.folding import folded
 from graphsvc.drawing.picture import Trace
 from graphsvc.engine.between import asking
 from graphsvc.engine.building import GraphBuilder
@@ -37,6 +35,8 @@ from graphsvc.errors import (
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from graphsvc.drawing.drawing import Drawing
 
 __all__ = ["ComputationalGraph"]
 
@@ -338,7 +338,7 @@ class ComputationalGraph(GraphBuilder):
         *,
         fold: int | None = 150,
         unfold: Iterable[str] = (),
-    ) -> Drawing:
+    ) -> "Drawing":
         """Draw the graph, left to right, with values above the edges in green and gradients below them in red.
 
         Gates run one by one for it. Where no gradients are asked for and none can be had, as for several outputs,
@@ -358,6 +358,10 @@ class ComputationalGraph(GraphBuilder):
             MissingEvaluationError: The graph has changed since `forward`.
             GraphsvcError: As `value_and_grad`.
         """
+        # These import networkx, which takes a third of the time that all of graphsvc takes.
+        from graphsvc.drawing.drawing import Drawing
+        from graphsvc.drawing.folding import folded
+
         trace = Trace()
         if isinstance(evaluation, Evaluation) and evaluation.runnable is not self._runnable:
             msg = "The graph was changed since this forward. Call forward first."

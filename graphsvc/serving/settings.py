@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     plugin_strict: Annotated[bool, Field(description="Whether a plugin that cannot be used stops the start.")] = False
     reflection: Annotated[bool, Field(description="Whether clients may ask for the service's description.")] = True
     max_message_bytes: Annotated[
-        int, Field(ge=_MIB // 4, le=2**31 - 1, description="Largest request and largest response.")
+        int,
+        # A chunk with what is around it must go through.
+        Field(ge=2 * _MIB, le=2**31 - 1, description="Largest message, of a request or a response, in bytes."),
     ] = 64 * _MIB
     max_request_bytes: Annotated[
         int, Field(ge=_MIB, le=2**53, description="What comes in chunks with one request, in bytes.")

@@ -244,15 +244,15 @@ def test_the_sum_at_a_value_counts_the_branches_into_groups():
     """What several edges into a group bring back is not told apart, so their sum stands for it."""
     graph = ComputationalGraph()
     x = graph.input("x")
-    terms = [graph.add("multiply", x, float(i), name=f"group{i // 3}.product{i}") for i in range(6)]
+    terms = [graph.add("multiply", x, float(i), name=f"group{i // 2}.product{i}") for i in range(3)]
     total = terms[0]
     for i, term in enumerate(terms[1:]):
         total = graph.add("add", total, term, name=f"sums.sum{i}")
     graph.output("f", total)
     picture = graph.draw({"x": 1.0}, fold=8).picture
     assert [node.name for node in picture.nodes if node.kind == "group"] == ["group0", "group1", "sums"]
-    assert "Σ 6 branches = 15" in texts(graph.draw({"x": 1.0}, fold=8).svg, "gradient")
-    assert [edge.count for edge in picture.edges if edge.source == "x"] == [3, 3]
+    assert "Σ 3 branches = 3" in texts(graph.draw({"x": 1.0}, fold=8).svg, "gradient")
+    assert [edge.count for edge in picture.edges if edge.source == "x"] == [2, 1]
 
 
 # Graphs that others run
@@ -329,7 +329,10 @@ def test_every_gate_is_drawn_alike_where_another_runs_it(case: GateCase):
 
 def test_a_gate_that_only_another_has_is_drawn_with_numbers():
     """Names that a probe would have are taken here, and a NaN is marked at the node that made it."""
-    document = graphsvc.parse("f = probe * log(x) + x").document()
+    graph = ComputationalGraph()
+    probe, x = graph.input("probe.0"), graph.input("x")
+    graph.output("f", probe * graph.add("log", x) + x)
+    document = graph.document()
 
     class Other(Elsewhere):
         def value_and_grad(self, graph, *question, **keywords):
@@ -338,10 +341,10 @@ def test_a_gate_that_only_another_has_is_drawn_with_numbers():
 
     text = document_to_json(document).replace('"log"', '"other.log"')
     graph = ComputationalGraph.from_document(document_from_json(text))
-    picture = graph.draw({"probe": 2.0, "x": 4.0}, through=Other()).picture
+    picture = graph.draw({"probe.0": 2.0, "x": 4.0}, through=Other()).picture
     assert {e.source: e.gradient.elements for e in picture.edges if e.target == "log.1"} == {"x": 0.5}
     assert next(node for node in picture.nodes if node.id == "x").ports[0].gradient.elements == 1.5
-    picture = graph.draw({"probe": 2.0, "x": -4.0}, through=Other()).picture
+    picture = graph.draw({"probe.0": 2.0, "x": -4.0}, through=Other()).picture
     assert [node.id for node in picture.nodes if node.finding.startswith("forward: NaN")] == ["log.1"]
 
 

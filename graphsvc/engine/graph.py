@@ -12,7 +12,9 @@ from graphsvc.document import GraphDocument, InputEntry, digest_of, document_to_
 from graphsvc.drawing.picture import Trace
 from graphsvc.engine.between import asking
 from graphsvc.engine.building import GraphBuilder
-from graphsvc.engine.derivatives import Blocks, Derivatives
+from graphsvc.engine.derivatives.matrices import Blocks, hessian, jacobian
+from graphsvc.engine.derivatives.passes import Passes
+from graphsvc.engine.derivatives.vectors import hvp, jvp, many_gradients
 from graphsvc.engine.documents import document_of, structure_of
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.evaluation import Evaluation, InputGradients
@@ -20,10 +22,11 @@ from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
 from graphsvc.engine.node import Node
 from graphsvc.engine.picturing import picture_of, trace_of
+from graphsvc.engine.prepared import Prepared
 from graphsvc.engine.probing import trace_by_asking
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry
-from graphsvc.engine.running import Prepared, RunnableGraph
+from graphsvc.engine.running import RunnableGraph
 from graphsvc.engine.summary import GraphSummary, summarize
 from graphsvc.errors import (
     MissingEvaluationError,
@@ -283,7 +286,8 @@ class ComputationalGraph(GraphBuilder):
                 None means 1, where one output of one element is wanted.
             outputs: Outputs that are wanted; None means all.
             between: Called before the run, and during it before whatever may take long; what it raises stops the run.
-            debug: Whether to find the gates where a NaN or an infinity first came up, and why: `gradients.diagnosis`.
+            debug: Whether to find the gates where a NaN or an infinity first came up, and why, and the gates whose
+                derivative does not exist: `gradients.diagnosis`.
             profile: Whether to measure time and bytes of each gate: `gradients.profile`. To that end, as for `debug`,
                 the gates run one by one, and nothing is fused; so an ordinary run may well be faster than their sum.
             vectors: How many gradients arrive at each output. `output_gradients` and the gradients that come back then
@@ -303,9 +307,8 @@ class ComputationalGraph(GraphBuilder):
                 msg = "Gates are observed with one vector at a time. Leave out vectors, or debug and profile."
                 raise RequestError(msg)
             with asking(between):
-                return Derivatives(runnable, between).many_gradients(
-                    inputs, wrt, output_gradients, outputs, vectors, within
-                )
+                passes = Passes(runnable, between)
+                return many_gradients(passes, inputs, wrt, output_gradients, outputs, vectors, within)
         if debug or profile:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
@@ -434,7 +437,7 @@ class ComputationalGraph(GraphBuilder):
             GraphsvcError: As `value_and_grad`.
         """
         with asking(between):
-            return Derivatives(self._bind(), between).jvp(inputs, tangents, outputs, vectors, within)
+            return jvp(Passes(self._bind(), between), inputs, tangents, outputs, vectors, within)
 
     def hvp(
         self,
@@ -470,9 +473,9 @@ class ComputationalGraph(GraphBuilder):
             GraphsvcError: As `value_and_grad`.
         """
         directions, vectors = judge_directions(directions, vectors)
-        derivatives = Derivatives(self._bind(), between)
+        passes = Passes(self._bind(), between)
         with asking(between):
-            return derivatives.hvp(inputs, directions, wrt, output_gradients, outputs, vectors, within)
+            return hvp(passes, inputs, directions, wrt, output_gradients, outputs, vectors, within)
 
     def jacobian(
         self,
@@ -498,7 +501,7 @@ class ComputationalGraph(GraphBuilder):
             GraphsvcError: As `value_and_grad`.
         """
         with asking(between):
-            return Derivatives(self._bind(), between).jacobian(inputs, wrt, outputs, within)
+            return jacobian(Passes(self._bind(), between), inputs, wrt, outputs, within)
 
     def hessian(
         self,
@@ -524,9 +527,9 @@ class ComputationalGraph(GraphBuilder):
             TangentLostError: A gate cannot be followed along a direction.
             GraphsvcError: As `value_and_grad`.
         """
-        derivatives = Derivatives(self._bind(), between)
+        passes = Passes(self._bind(), between)
         with asking(between):
-            return derivatives.hessian(inputs, wrt, output_gradients, outputs, within)
+            return hessian(passes, inputs, wrt, output_gradients, outputs, within)
 
     def _bind(self) -> RunnableGraph:
         runnable = self._runnable

@@ -11,6 +11,7 @@ from graphsvc.arrays import Array
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import (
     DtypeError,
+    GateContractError,
     GateDefinitionError,
     NotDifferentiableError,
     OutputGradientError,
@@ -280,6 +281,48 @@ def test_a_backward_that_takes_one_gradient_at_a_time_is_given_one(backward: str
     np.testing.assert_array_equal(
         graph.jacobian({"x": X})["z"]["x"], expected if by == "rows" else np.broadcast_to(expected, (5, 3, 3))
     )
+
+
+class Between(Gate):
+    """`x` as it is; backward picks with arrays around a slice, which NumPy answers with other axes first."""
+
+    name: ClassVar[str] = "between"
+
+    def forward(self, x: Array) -> Array:
+        return x.copy()
+
+    def backward(self, dz: Array) -> Array:
+        places = np.arange(2)
+        return np.moveaxis(dz[places[:, None], :, places], -1, 1)
+
+
+def test_a_pick_that_moves_axes_is_no_matter_of_a_stack():
+    """Two gradients of two rows, so that the axis that counts them has the length of another."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add(Between(), graph.input("x")))
+    many = np.random.default_rng(4).normal(size=(2, 2, 3, 2))
+    _, gradients = graph.value_and_grad({"x": many[0]}, output_gradients={"z": many}, vectors=2)
+    np.testing.assert_array_equal(gradients["x"], many)
+
+
+class Unsummed(Gate):
+    """`x` twice; backward forgets to add the two up."""
+
+    name: ClassVar[str] = "unsummed"
+
+    def forward(self, x: Array) -> Array:
+        return np.stack([x, x])
+
+    def backward(self, dz: Array) -> Array:
+        return dz
+
+
+def test_a_gradient_of_another_shape_is_refused_for_many_as_for_one():
+    """The contract holds for each gradient of a stack."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add(Unsummed(), graph.input("x")))
+    with pytest.raises(GateContractError, match="gradient of shape"):
+        graph.value_and_grad({"x": X}, output_gradients={"z": np.ones((4, 2, 3))}, vectors=4)
 
 
 def test_a_jacobian_comes_by_rows_where_a_gate_loses_tangents():

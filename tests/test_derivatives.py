@@ -305,6 +305,28 @@ def test_a_pick_that_moves_axes_is_no_matter_of_a_stack():
     np.testing.assert_array_equal(gradients["x"], many)
 
 
+class Quartered(Elementwise):
+    """A quarter of `x * x`; backward reads what forward saved."""
+
+    name: ClassVar[str] = "quartered"
+    saves: ClassVar[tuple[str, ...]] = ("double",)
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        return 0.25 * x * x, 2 * x
+
+    def backward(self, dz: Array, double: Array) -> Array:
+        return 0.25 * dz * double
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_columns_come_one_by_one_where_saved_values_move(count: int):
+    """They are compared with what backward says, which is not known of many at once."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add("broadcast_to", graph.add(Quartered(), graph.input("x")), shape=(count, 3)))
+    jacobian = graph.jacobian({"x": X})["z"]["x"]
+    np.testing.assert_allclose(jacobian, np.broadcast_to(np.diag(X / 2), (count, 3, 3)))
+
+
 class Unsummed(Gate):
     """`x` twice; backward forgets to add the two up."""
 

@@ -13,7 +13,7 @@ from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.looping import gradients_of, results_of, summed_arriving
 from graphsvc.engine.running import RunnableGraph
 from graphsvc.engine.stacks.calling import call_backward_stacked
-from graphsvc.engine.stacks.stack import Stack
+from graphsvc.engine.stacks.stack import Stack, Unstackable
 from graphsvc.engine.tangents import loops
 from graphsvc.engine.tangents.movement import Primal
 from graphsvc.engine.tangents.verification import Verification, check_random_adjoint
@@ -102,7 +102,7 @@ class Passes:
         """
         try:
             _, dots = self.pushed(asked, {name: cast(Array, Stack(directions))}, primal, verify=False)
-        except GraphsvcError:
+        except (GraphsvcError, Unstackable):
             several = [self.pushed(asked, {name: direction}, primal, verify=False)[1] for direction in directions]
             return {reference: np.stack([dots[reference] for dots in several]) for reference in several[0]}
         return {reference: dot.array if isinstance(dot, Stack) else dot[np.newaxis] for reference, dot in dots.items()}

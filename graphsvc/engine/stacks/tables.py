@@ -66,8 +66,9 @@ def _broadcast_to(x: Any, shape: Any) -> Any:
     return Stack(np.broadcast_to(aligned(x, len(shape)), (len(x.array), *shape)))
 
 
-def _where(*operands: Any) -> Any:
-    ndim = max(np.ndim(x) for x in operands)
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    operands = condition, x, y
+    ndim = max(map(np.ndim, operands))
     return Stack(np.where(*[aligned(x, ndim) for x in operands]))
 
 

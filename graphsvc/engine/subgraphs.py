@@ -12,7 +12,7 @@ from graphsvc.document import digest_of
 from graphsvc.engine.between import asked_between
 from graphsvc.engine.derivatives.passes import Passes
 from graphsvc.engine.documents import document_of
-from graphsvc.engine.duals.dual import dual, tangent_of, value_of
+from graphsvc.engine.duals.dual import Dual, dual, tangent_of, value_of
 from graphsvc.engine.library import Library
 from graphsvc.engine.looping import owned_results, results_of
 from graphsvc.engine.question import judge_inputs, judge_outputs
@@ -122,24 +122,19 @@ class HeldGraph(SubGraph):
 
         def pulled(runnable: RunnableGraph) -> tuple[Array | None, ...]:
             inputs, moving = self._plain(operands), self._moving(operands)
-            given = {n: dz for n, dz in zip(self.outputs, output_gradients, strict=True) if dz is not None}
+            given = {name: dz for name, dz in zip(self.outputs, output_gradients, strict=True) if dz is not None}
             arriving = {name: np.asarray(value_of(dz)) for name, dz in given.items()}
-            turning = {name: np.asarray(dot) for name, dz in given.items() if (dot := tangent_of(dz)) is not None}
             wanted = tuple(
                 name
                 for position, (name, array) in enumerate(inputs.items())
                 if is_differentiable(array.dtype) and (wrt is None or position in wrt)
             )
-            if not moving:
-                gradients = dict(runnable.pulled(inputs, wanted, arriving, asked_between())[1])
-                dots: dict[str, Array] = {}
-            else:
-                gradients, dots = self._second(runnable, inputs, wanted, arriving, moving)
-            if turning:
-                # The graph pulls gradients back linearly.
-                for name, dot in runnable.pulled(inputs, wanted, turning, asked_between())[1].items():
-                    dots[name] = dots[name] + dot if name in dots else dot
-            return tuple(dual(gradients[name], dots.get(name)) if name in wanted else None for name in self.inputs)
+            if not moving and Dual not in map(type, given.values()):
+                gradients = runnable.pulled(inputs, wanted, arriving, asked_between())[1]
+                return tuple(gradients.get(name) for name in self.inputs)
+            turning = {name: np.asarray(dot) for name, dz in given.items() if (dot := tangent_of(dz)) is not None}
+            found, dots = self._second(runnable, inputs, wanted, arriving, moving, turning)
+            return tuple(dual(found[name], dots.get(name)) if name in wanted else None for name in self.inputs)
 
         return self._told(pulled)
 
@@ -147,6 +142,8 @@ class HeldGraph(SubGraph):
 
     def _moving(self, operands: Sequence[Any]) -> dict[str, Array]:
         """Return the tangents of those operands that have one, by name."""
+        if Dual not in map(type, operands):
+            return {}
         tangents = {name: tangent_of(operand) for name, operand in self._named(operands).items()}
         return {name: np.asarray(dot) for name, dot in tangents.items() if dot is not None}
 
@@ -167,11 +164,21 @@ class HeldGraph(SubGraph):
         wanted: tuple[str, ...],
         arriving: dict[str, Array],
         moving: dict[str, Array],
+        turning: dict[str, Array],
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Run the graph backward along a direction; return gradients, and the tangents of those that move."""
-        question = runnable.judged(inputs, wanted, arriving, None, tuple(moving))
-        found, dots = Passes(runnable, asked_between()).second(question, moving, None, always=False)
-        gradients = {n: found[n] if n in found else np.zeros(inputs[n].shape, inputs[n].dtype) for n in wanted}
+        """Run the graph backward where inputs move and arriving gradients turn; return gradients and their tangents."""
+        between = asked_between()
+        dots: dict[str, Array] = {}
+        if moving:
+            question = runnable.judged(inputs, wanted, arriving, None, tuple(moving))
+            found, dots = Passes(runnable, between).second(question, moving, None, always=False)
+            gradients = {n: found[n] if n in found else np.zeros(inputs[n].shape, inputs[n].dtype) for n in wanted}
+        else:
+            gradients = dict(runnable.pulled(inputs, wanted, arriving, between)[1])
+        if turning:
+            # Backward is linear in what arrives.
+            for name, dot in runnable.pulled(inputs, wanted, turning, between)[1].items():
+                dots[name] = dots[name] + dot if name in dots else dot
         return gradients, dots
 
     def _told(self, ask: Callable[[RunnableGraph], _T]) -> _T:
@@ -201,7 +208,9 @@ class HeldGraph(SubGraph):
 
     def _plain(self, operands: Sequence[Any]) -> dict[str, Array]:
         """Return the operands by name, without tangents; NumPy's numbers become arrays, and all else is refused."""
-        named = {name: value_of(operand) for name, operand in self._named(operands).items()}
+        named = self._named(operands)
+        if Dual in map(type, operands):
+            named = {name: value_of(operand) for name, operand in named.items()}
         for operand in named.values():
             if type(operand) is not np.ndarray and not isinstance(operand, np.generic):
                 msg = f"A graph that a gate holds is run on arrays, got {type(operand).__name__}."

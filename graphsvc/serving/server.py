@@ -14,7 +14,6 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from graphsvc.codec import parse_message
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import PluginError, ServerError
@@ -129,9 +128,9 @@ class Server:
             remaining = context.time_remaining()
             stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
             if len(data) <= _FEW_BYTES:
-                request = outcome_of(lambda: parse_message(cls, data))
+                request = outcome_of(lambda: self._service.parse(cls, data))
             else:
-                request = await self._calls.in_reader(lambda: parse_message(cls, data))
+                request = await self._calls.in_reader(lambda: self._service.parse(cls, data))
             if isinstance(request, grpc.Status):
                 return await _end(request, context)
             try:

@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn
 import grpc
 
 from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
-from graphsvc.codec import parse_message
 from graphsvc.errors import RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import Service
@@ -22,6 +21,9 @@ from graphsvc.v1 import service_pb2
 __all__ = ["Session"]
 
 _MOST_AT_ONCE: Final = 64
+_FEW_BYTES: Final = 1 << 16
+"""What is parsed at once; more would keep the others waiting."""
+
 _PATIENCE: Final = 10.0
 """Seconds over which it is seen how fast chunks come."""
 
@@ -82,7 +84,7 @@ class Session:
         return None if data is grpc.aio.EOF else data
 
     async def _answer(self, data: bytes, tasks: asyncio.TaskGroup) -> None:
-        call = self._call(data)
+        call = self._call(await self._parsed(data), len(data))
         if call.arrivals is None or not _is_chunked(call.request):
             reply = self._calls.at_once(call)
             if reply is not None:
@@ -106,8 +108,15 @@ class Session:
         task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call)))
         task.add_done_callback(lambda _: held.release())
 
-    def _call(self, data: bytes) -> Call:
-        message = parse_message(service_pb2.SessionRequest, data)
+    async def _parsed(self, data: bytes) -> service_pb2.SessionRequest:
+        if len(data) <= _FEW_BYTES:
+            return self._service.parse(service_pb2.SessionRequest, data)
+        message = await self._calls.in_reader(lambda: self._service.parse(service_pb2.SessionRequest, data))
+        if isinstance(message, grpc.Status):
+            raise _RefusedError(message)
+        return message
+
+    def _call(self, message: service_pb2.SessionRequest, nbytes: int) -> Call:
         kind = message.WhichOneof("request")
         if kind is None or kind == "chunk":
             msg = "A chunk came that no tensor waits for." if kind else "The message has no request."
@@ -123,7 +132,7 @@ class Session:
         def pack(response: Any) -> bytes:
             return self._service.serialized(service_pb2.SessionResponse(id=number, **{kind: response}))
 
-        return Call(getattr(message, kind), len(data), pack, stop, arrivals, number)
+        return Call(getattr(message, kind), nbytes, pack, stop, arrivals, number)
 
     async def _receive(self, arrivals: Arrivals, stop: Stop) -> None:
         """Fill the arrays of chunked tensors."""
@@ -135,7 +144,10 @@ class Session:
             if data is None:
                 msg = "The stream ended before all data of a tensor had come. Send as many as its shape says."
                 raise RequestError(msg)
-            piece = _chunk(data)
+            piece = chunk_data(data)
+            if piece is None:
+                # Other ways to write the same message are as good.
+                piece = _chunk(await self._parsed(data))
             arrivals.accept(piece)
             came += len(piece)
             seconds = clock() - start
@@ -195,14 +207,9 @@ def _is_chunked(request: Any) -> bool:
     return any(named.tensor.chunked for named in tensors)
 
 
-def _chunk(data: bytes) -> memoryview:
+def _chunk(message: service_pb2.SessionRequest) -> memoryview:
     """Return the data of a message that must be a chunk."""
-    piece = chunk_data(data)
-    if piece is None:
-        # Other ways to write the same message are as good.
-        message = parse_message(service_pb2.SessionRequest, data)
-        if message.WhichOneof("request") != "chunk":
-            msg = "Another request came before all data of a tensor had come. Send as many as its shape says."
-            raise RequestError(msg)
-        piece = memoryview(message.chunk)
-    return piece
+    if message.WhichOneof("request") != "chunk":
+        msg = "Another request came before all data of a tensor had come. Send as many as its shape says."
+        raise RequestError(msg)
+    return memoryview(message.chunk)

@@ -41,8 +41,7 @@ from graphsvc.serving.settings import Settings
 from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
 
-__all__ = ["Request", "Service"]
-
+__all__ = ["FEW_BYTES", "Request", "Service"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
 
@@ -50,8 +49,8 @@ Request: TypeAlias = service_pb2.EvaluateRequest | service_pb2.DifferentiateRequ
 
 _M = TypeVar("_M", bound=Message)
 
-_FEW_BYTES: Final = 1 << 16
-"""What may be parsed uncounted: it becomes no more than a few MiB."""
+FEW_BYTES: Final = 1 << 16
+"""A message of so many may be parsed at once and uncounted; a larger one might keep others waiting, or grow."""
 
 _FEW_NODES: Final = 256
 
@@ -89,7 +88,7 @@ class Service:
             MessageError: The bytes are no message of this type.
             LimitError: There is more in it than may be.
         """
-        if len(data) > _FEW_BYTES:
+        if len(data) > FEW_BYTES:
             count_fields(cls.DESCRIPTOR, data, self._most, self._most["operands"])
         return parse_message(cls, data)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -11,7 +12,7 @@ import grpc
 from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.errors import RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
-from graphsvc.serving.service import Service
+from graphsvc.serving.service import FEW_BYTES, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import Work
@@ -21,9 +22,6 @@ from graphsvc.v1 import service_pb2
 __all__ = ["Session"]
 
 _MOST_AT_ONCE: Final = 64
-_FEW_BYTES: Final = 1 << 16
-"""What is parsed at once; more would keep the others waiting."""
-
 _PATIENCE: Final = 10.0
 """Seconds over which it is seen how fast chunks come."""
 
@@ -55,16 +53,21 @@ class Session:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                try:
-                    while (data := await self._next(self._settings.session_seconds)) is not None:
-                        await self._answer(data, tasks)
-                except Exception:
-                    await self._end_answer()
-                    raise
+                await self._listen(tasks)
         except ExceptionGroup as group:
             first = group.exceptions[0]
+            # The group of tasks keeps its traceback, and that what came, until Python collects garbage.
+            traceback.clear_frames(first.__traceback__)
             return first.status if isinstance(first, _RefusedError) else outcome_of(lambda: _raise(first))
         return None
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+        try:
+            while (data := await self._next(self._settings.session_seconds)) is not None:
+                await self._answer(data, tasks)
+        except Exception:
+            await self._end_answer()
+            raise
 
     async def _end_answer(self) -> None:
         """Let the answer that is on its way go to its end: gRPC sends no status into the middle of a message."""
@@ -109,7 +112,7 @@ class Session:
         task.add_done_callback(lambda _: held.release())
 
     async def _parsed(self, data: bytes) -> service_pb2.SessionRequest:
-        if len(data) <= _FEW_BYTES:
+        if len(data) <= FEW_BYTES:
             return self._service.parse(service_pb2.SessionRequest, data)
         message = await self._calls.in_reader(lambda: self._service.parse(service_pb2.SessionRequest, data))
         if isinstance(message, grpc.Status):

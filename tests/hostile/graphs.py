@@ -264,6 +264,7 @@ CASES = [
         LIMIT,
         unary(lambda: question().SerializeToString() + field(1, field(5, b"\x1a\x01x" * 10**7))),
         says="max_operands",
-        peak=320 * MIB,
+        peak=128 * MIB,
+        kept=96 * MIB,
     ),
 ]

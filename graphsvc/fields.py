@@ -6,14 +6,17 @@ no message it leaves to the parser, which comes to the same place and says so.
 
 import functools
 from collections.abc import Mapping
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 from graphsvc.arrays import MAX_RANK
 from graphsvc.errors import LimitError, MessageError, TensorError
 
 __all__ = ["Most", "count_fields"]
+
+_Descriptor: TypeAlias = Any
+"""There are two classes of them, in C and in Python."""
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_SHAPE: Final = 10 * MAX_RANK
@@ -24,7 +27,7 @@ _FIELDS_OF_EACH: Final = 4
 class Most(NamedTuple):
     """How many there may be, and the name of the limit that says so."""
 
-    count: int
+    number: int
     limit: str
 
 
@@ -33,11 +36,11 @@ class _Field(NamedTuple):
 
     full_name: str
     name: str
-    message: Descriptor | None
+    message: _Descriptor | None
     is_shape: bool
 
 
-def count_fields(message: Descriptor, data: bytes, most: Mapping[str, Most], others: Most) -> None:
+def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], others: Most) -> None:
     """Refuse a message that has too many fields, with those of the messages in it.
 
     Args:
@@ -52,7 +55,7 @@ def count_fields(message: Descriptor, data: bytes, most: Mapping[str, Most], oth
         MessageError: There is a group, which no message of ours has.
     """
     try:
-        _Walk(data, most, others).over(message, 0, len(data))
+        _Walk(data, most, others).over(message.DESCRIPTOR, 0, len(data))
     except IndexError:
         # It goes on beyond its end, as the parser will find too.
         return
@@ -66,16 +69,16 @@ class _Walk:
         self._most = most
         self._others = others
         self._left: dict[str, int] = {}
-        self._fields_left = _FIELDS_OF_EACH * others.count
+        self._fields_left = _FIELDS_OF_EACH * others.number
 
-    def over(self, message: Descriptor, at: int, end: int) -> None:
+    def over(self, message: _Descriptor, at: int, end: int) -> None:
         """Walk over the fields of a message between two places."""
         data = self._data
         fields = _fields(message)
         while at < end:
             self._fields_left -= 1
             if self._fields_left < 0:
-                self._refuse("fields", _FIELDS_OF_EACH * self._others.count, self._others.limit)
+                self._refuse("fields", _FIELDS_OF_EACH * self._others.number, self._others.limit)
             tag, at = data[at], at + 1
             if tag > 127:
                 tag, at = _varint(data, at - 1)
@@ -118,7 +121,7 @@ class _Walk:
 
 
 @functools.cache
-def _fields(message: Descriptor) -> dict[int, _Field]:
+def _fields(message: _Descriptor) -> dict[int, _Field]:
     """Return what is counted in a message, by tag. Nothing else that it holds takes more in memory than on the wire."""
     return {
         field.number << 3 | _BYTES: _Field(

@@ -89,7 +89,7 @@ class Service:
             LimitError: There is more in it than may be.
         """
         if len(data) > FEW_BYTES:
-            count_fields(cls.DESCRIPTOR, data, self._most, self._most["operands"])
+            count_fields(cls, data, self._most, self._most["operands"])
         return parse_message(cls, data)
 
     def read(self, request: Request, nbytes: int, stop: Callable[[], None], arrivals: Arrivals | None = None) -> Work:

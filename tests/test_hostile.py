@@ -13,10 +13,10 @@ import pytest
 
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
-from tests.hostile import graphs, tensors, wire
+from tests.hostile import attributes, gradients, graphs, tensors, wire
 from tests.hostile.case import OK, Case, question, unary
 
-CASES: list[Case] = [*wire.CASES, *graphs.CASES, *tensors.CASES]
+CASES: list[Case] = [*wire.CASES, *graphs.CASES, *tensors.CASES, *attributes.CASES, *gradients.CASES]
 
 SERVERS: dict[str, dict[str, str]] = {"usual": {}}
 """The settings of each."""

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from graphsvc.forking import check_process
+
+# isort: split
 import grpc
 
 from graphsvc.arrays import Array
@@ -175,6 +178,7 @@ class AsyncClient:
             msg = "An asyncio client that was used does not survive a fork. Make one in the child process."
             raise ServiceError(msg)
         if self._channel is None or self._loop is not loop:
+            check_process()
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
             self._session = None
             self._loop = loop
@@ -244,7 +248,7 @@ class AsyncClient:
                 return await self._open_session().ask(asked, seconds)
             except SessionLostError as lost:
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or isinstance(lost.error, StoppedError):
+                if last or lost.is_closed:
                     raise lost.error from None
         raise AssertionError
 

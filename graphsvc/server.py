@@ -52,7 +52,8 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
     reports = probe_plugins(allowed, settings.plugin_seconds)
     # A refused plugin is not in the registry, so its names are unknown here and no call ever imports anything.
-    registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
+    usable = {n: report for n, report in reports.items() if report.state is PluginState.LOADED}
+    registry = Registry(usable, remote=True)
     reports |= registry.load_all()
     for report in reports.values():
         if report.state is PluginState.LOADED:

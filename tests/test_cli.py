@@ -20,6 +20,8 @@ import graphsvc
 from graphsvc.cli.main import COMMANDS, main
 from graphsvc.cli.reference import pages
 from graphsvc.engine.registry import default_registry
+from graphsvc.testing import serving
+from tests.planted import GOOD_MODULE, install
 
 COMMAND = [sys.executable, "-m", "graphsvc"]
 
@@ -191,16 +193,23 @@ def test_whole_numbers_are_integers_where_gates_take_no_others():
         (("doctor", "--target", "localhost:1"), 3, "No server answers"),
         (("check", "f = exp(x, x)"), 1, "ARITY_MISMATCH"),
         (("gates", "sigmoyd"), 1, "Did you mean 'sigmoid'"),
+        (("grad", "f = a * 2", "A=2"), 1, "Did you mean 'a'"),
+        (("grad", "f = x * 2", "x=[1,2]"), 1, "Give --output-gradient f=..., or make it one number, as by sum(...)."),
+        (("grad", "f = x * 1j", "x=1"), 1, "Give --output-gradient f=..., or make it real"),
+        (("grad", "f = x * 2; g = x", "x=1"), 1, "at them, --output-gradient f=..., or ask for one alone, --output f."),
+        (("grad", "f = take(x, i)", "x=[1,2]", "i=[1]", "--wrt", "i"), 1, "or leave it out of --wrt"),
+        (("grad", "f = x > 1", "x=2"), 1, "Ask for outputs alone with `graphsvc run`"),
+        (("hvp", "f = x", "x=1", "--along", "x=1", "--vectors", "0"), 1, "vectors says how many there are"),
         (("grad", "f = take(x, i)", "x=[1,2]", "i=[0.5]"), 1, "must be of an integer dtype, got float64"),
         (("grad", "f = take(x, i)", "x=[1,2]", "i=[[0],[0,1]]"), 1, "unequal length"),
         (("serve", "--port", "99999"), 2, "--port (or GRAPHSVC_PORT)"),
         (("grad", "f = x", "x=1", "--target", "localhost"), 3, "Write HOST:PORT"),
         (("grad", "f = x", "x=1", "--target", "http://localhost:1"), 3, "Write HOST:PORT"),
         (("serve", "--plugin", "none"), 1, "not installed"),
-        (("grad", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
-        (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
-        (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
-        (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
+        (("grad", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "--debug looks on gate by gate"),
+        (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "--debug looks on gate by gate"),
+        (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "--profile looks on gate by gate"),
+        (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "--profile looks on gate by gate"),
     ],
 )
 def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
@@ -210,6 +219,38 @@ def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == "" or arguments[0] == "doctor"
+
+
+@pytest.fixture(scope="module")
+def bench_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plugin `bench` with the gate `logcosh`, which is the beginning of no name and like no name of graphsvc's own."""
+    folder = tmp_path_factory.mktemp("bench")
+    install(folder, "bench", GOOD_MODULE.replace("twice", "logcosh"))
+    return folder
+
+
+def test_a_gate_of_a_plugin_is_suggested_without_its_namespace(bench_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Here, where its plugin is imported to know, and on a server, of which the message then speaks."""
+    with serving(path=[bench_folder]) as target:
+        for command in (("grad", "f = sum(logcosh(x))", "x=1"), ("gates", "logcosh"), ("gates", "logcos")):
+            there = run(*command, "--target", target).stderr
+            assert "on the server. Did you mean 'bench.logcosh'? List them with `graphsvc gates --target" in there
+        assert "No plugin 'other' is installed on the server." in run("gates", "other.x", "--target", target).stderr
+        assert "bench.logcosh" in run("gates", "bench", "--target", target).stdout
+    assert "bench" not in run("gates", "logcosh").stderr
+    monkeypatch.setenv("PYTHONPATH", str(bench_folder))
+    for command in (("grad", "f = sum(logcosh(x))", "x=1"), ("gates", "logcosh"), ("gates", "logcos")):
+        assert "here. Did you mean 'bench.logcosh'? List them with `graphsvc gates`." in run(*command).stderr
+
+
+def test_gates_of_a_plugin_are_listed(bench_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By its namespace, they alone; of one that cannot be used it is said why."""
+    monkeypatch.setenv("PYTHONPATH", str(bench_folder))
+    assert [gate["name"] for gate in json.loads(run("gates", "bench", "--json").stdout)] == ["bench.logcosh"]
+    assert run("gates", "bench.logcosh").stdout.startswith("bench.logcosh(x)")
+    install(tmp_path, "broken", "raise ValueError('no licence')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "ValueError: no licence" in run("gates", "broken").stderr
 
 
 def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -336,7 +377,7 @@ print("imported:", sorted(heavy & set(sys.modules)))
 def test_every_command_is_in_the_help():
     """The table of lazy commands and the modules agree."""
     folder = Path(importlib.import_module("graphsvc.cli").__file__).parent
-    helpers = {"__init__", "arguments", "derivatives", "main", "printing", "reference", "scaffold"}
+    helpers = {"__init__", "arguments", "main", "printing", "question", "reference", "scaffold"}
     modules = {path.stem for path in folder.glob("*.py")} - helpers
     assert modules == set(COMMANDS)
     assert main.name == "main"

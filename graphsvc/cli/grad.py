@@ -2,15 +2,6 @@
 
 import click
 
-from graphsvc.cli.arguments import (
-    evaluate,
-    graph_argument,
-    inputs_argument,
-    observing_options,
-    read_graph,
-    read_inputs,
-    remote_options,
-)
 from graphsvc.cli.printing import (
     observations_to_data,
     print_arrays,
@@ -18,38 +9,14 @@ from graphsvc.cli.printing import (
     print_observations,
     results_to_data,
 )
+from graphsvc.cli.question import Question, question_options
 
 __all__ = ["grad"]
 
 
 @click.command()
-@graph_argument
-@inputs_argument
-@click.option("--wrt", multiple=True, metavar="NAME", help="Only the gradient of this input; may be repeated.")
-@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only this output; may be repeated.")
-@click.option(
-    "--output-gradient",
-    "arriving",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The gradient that arrives at an output; 1 for a single number. May be repeated.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@observing_options
-@remote_options
-def grad(
-    graph: str,
-    inputs: tuple[str, ...],
-    wrt: tuple[str, ...],
-    wanted: tuple[str, ...],
-    arriving: tuple[str, ...],
-    *,
-    as_json: bool,
-    debug: bool,
-    profile: bool,
-    target: str | None,
-    timeout: float,
-) -> None:
+@question_options("wrt", "outputs", "output_gradients", "debug", "profile")
+def grad(question: Question, *, as_json: bool) -> None:
     """Print outputs and input gradients of GRAPH.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
@@ -61,21 +28,10 @@ def grad(
       graphsvc grad "f = sum((W @ x)**2)" "W=[[0.1,0.5],[-0.3,0.8]]" "x=[0.2,0.4]" --wrt x --json
       graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
-    made = read_graph(graph)
-    outputs, gradients = evaluate(
-        made,
-        read_inputs(inputs, made),
-        target=target,
-        timeout=timeout,
-        wrt=wrt or None,
-        output_gradients=read_inputs(arriving) or None,
-        outputs=wanted or None,
-        debug=debug,
-        profile=profile,
-    )
+    outputs, gradients = question.answer("value_and_grad")
+    debug = "debug" in question.options
     if as_json:
-        observed = observations_to_data(gradients, debug=debug)
-        print_json(results_to_data(outputs, gradients) | observed)
+        print_json(results_to_data(outputs, gradients) | observations_to_data(gradients, debug=debug))
     else:
         print_arrays(outputs, gradients)
         print_observations(gradients, debug=debug)

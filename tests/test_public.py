@@ -18,7 +18,7 @@ from google.rpc import code_pb2
 import graphsvc
 from graphsvc import errors
 from graphsvc.errors import GraphsvcError, error_classes
-from graphsvc.settings import Settings
+from graphsvc.serving.settings import Settings
 from graphsvc.status import _CODES, code_of, shortened, status_of
 
 MODULES = [

@@ -8,7 +8,7 @@ import click
 from pydantic import ValidationError
 
 from graphsvc.cli.printing import print_json, print_table
-from graphsvc.settings import FILE_VARIABLE, Settings, origins
+from graphsvc.serving.settings import FILE_VARIABLE, Settings, origins
 
 __all__ = ["config", "read_settings"]
 

@@ -9,8 +9,8 @@ import click
 
 from graphsvc import __version__
 from graphsvc.cli.config import read_settings
-from graphsvc.server import Server, run_server
-from graphsvc.settings import Settings, unknown_variables
+from graphsvc.serving.server import Server, run_server
+from graphsvc.serving.settings import Settings, unknown_variables
 
 __all__ = ["serve"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, is_known, spec_of, sum_to_shape
 from graphsvc.engine.inference import BoundNode, described, infer_node, literal_array
-from graphsvc.engine.plan import Step
+from graphsvc.engine.plan import Step, WantedRule
 from graphsvc.errors import (
     GateContractError,
     GateDataError,
@@ -27,6 +27,7 @@ __all__ = [
     "break_contract",
     "call_backward",
     "call_forward",
+    "call_rule",
     "checked",
     "completed",
     "flaw_of",
@@ -76,10 +77,10 @@ def _with_literals(node: BoundNode, operands: list[Array | Literal]) -> list[Arr
     ]
 
 
-def invoke(node: BoundNode, method: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+def invoke(node: BoundNode, method: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a method of a gate. Whatever it raises becomes an error that names the node."""
     try:
-        return function(node.gate, *arguments, **keywords)
+        return function(node.gate, *arguments)
     except GateDataError as error:
         raise error.at(node.name, node.gate_name) from error
     except GraphsvcError as error:
@@ -177,12 +178,12 @@ def completed(
 
 def _record(step: Step, operands: Sequence[Array], outputs: Sequence[Array], saved: tuple[object, ...]) -> Record:
     return Record(
-        operands=tuple(o if i in step.kept_operands else None for i, o in enumerate(operands)),
-        operand_shapes=tuple(o.shape for o in operands),
-        operand_dtypes=tuple(o.dtype for o in operands),
-        outputs=tuple(o if i in step.kept_outputs else None for i, o in enumerate(outputs)),
-        output_shapes=tuple(o.shape for o in outputs),
-        output_dtypes=tuple(o.dtype for o in outputs),
+        operands=tuple([o if i in step.kept_operands else None for i, o in enumerate(operands)]),
+        operand_shapes=tuple([o.shape for o in operands]),
+        operand_dtypes=tuple([o.dtype for o in operands]),
+        outputs=tuple([o if i in step.kept_outputs else None for i, o in enumerate(outputs)]),
+        output_shapes=tuple([o.shape for o in outputs]),
+        output_dtypes=tuple([o.dtype for o in outputs]),
         saved=saved,
     )
 
@@ -251,16 +252,17 @@ def call_backward(step: Step, record: Record, arriving: Sequence[Array | None]) 
         GateNotDifferentiableError: It gave None for a wanted one.
         GateError: It failed otherwise.
     """
-    node, signature = step.node, step.node.gate.signature
-    for rule, index in step.rules:
-        method = "backward" if index is None else f"backward_{signature.operands[index]}"
-        keywords = {p.name: argument_of(p, step, record, arriving) for p in rule.parameters}
-        returned = invoke(node, method, rule.call, **keywords)
-        positions = [p for p in range(len(node.operands)) if index is None or signature.index(p) == index]
-        for position, gradient in zip(positions, listed(step, method, index, returned, len(positions)), strict=True):
+    for asked in step.rules:
+        for position, gradient in zip(asked.positions, call_rule(step, asked, record, arriving), strict=True):
             # Whether it has a gradient is known for certain only now.
             if step.wanted[position] and is_differentiable(record.operand_dtypes[position]):
-                yield node.operands[position], checked(step, record, method, position, gradient)
+                yield step.node.operands[position], checked(step, record, asked.method, position, gradient)
+
+
+def call_rule(step: Step, asked: WantedRule, record: Record, arriving: Sequence[Array | None]) -> Sequence[object]:
+    """Call one backward rule; return what it gives for each operand that it speaks for."""
+    arguments = [argument_of(parameter, step, record, arriving) for parameter in asked.rule.parameters]
+    return listed(step, asked, invoke(step.node, asked.method, asked.rule.call, *arguments))
 
 
 def argument_of(parameter: Parameter, step: Step, record: Record, arriving: Sequence[Array | None]) -> Any:
@@ -283,16 +285,16 @@ def argument_of(parameter: Parameter, step: Step, record: Record, arriving: Sequ
             return record.saved[index]
 
 
-def listed(step: Step, method: str, index: int | None, returned: object, count: int) -> Sequence[object]:
+def listed(step: Step, asked: WantedRule, returned: object) -> Sequence[object]:
     """Return what a backward returned as one gradient for each operand that it speaks for."""
-    signature = step.node.gate.signature
+    signature, index, count = step.node.gate.signature, asked.operand, len(asked.positions)
     single = count == 1 if index is None else not (signature.variadic and index == len(signature.operands) - 1)
     if single and not isinstance(returned, tuple | list):
         return (returned,)
     if not isinstance(returned, tuple | list) or len(returned) != count:
         got = len(returned) if isinstance(returned, tuple | list) else _kind(returned)
         needed = f"{count} gradients, one for each of {signature.describe_operands()}"
-        break_contract(step.node, f"{method} must return {needed}, got {got}")
+        break_contract(step.node, f"{asked.method} must return {needed}, got {got}")
     return returned
 
 
@@ -312,12 +314,14 @@ def checked(step: Step, record: Record, method: str, position: int, gradient: ob
     if flaw := flaw_of(gradient):
         break_contract(node, f"{method} returned for {_said(node, position)} {flaw}")
     array = cast(Array, gradient)
+    freeze(array)
+    if array.shape == shape and array.dtype == dtype and is_differentiable(dtype):
+        return array
     imaginary = array.dtype.kind == "c" and dtype.kind == "f"
     # Real operands beside complex ones, or of a complex result, have the real part of what the chain rule gives.
     of_complex = imaginary and any(d.kind == "c" for d in (*record.operand_dtypes, *record.output_dtypes))
     if not is_differentiable(array.dtype) or (imaginary and not of_complex):
         break_contract(node, f"{method} returned a gradient of dtype {array.dtype} for {_said(node, position)}")
-    freeze(array)
     of_output = isinstance(node.gate, Elementwise) and array.shape in record.output_shapes
     if array.shape != shape and of_output and _is_broadcast(array.shape, shape):
         array = sum_to_shape(array, shape)

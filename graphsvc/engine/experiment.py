@@ -55,8 +55,7 @@ class _Experiment:
         self.step = step
         self.record = record
         self.position = position
-        signature = step.node.gate.signature
-        rules = [rule for rule, index in step.rules if index in (None, signature.index(position))]
+        rules = [asked.rule for asked in step.rules if position in asked.positions]
         self.parameters = [parameter for rule in rules for parameter in rule.parameters]
         # Where no gradient arrives the engine hands out zeros, unless the rule takes None.
         asked = {p.index for p in self.parameters if p.source is Source.OUTPUT_GRADIENT and not p.optional}

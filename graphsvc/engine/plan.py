@@ -16,7 +16,23 @@ from graphsvc.garbage import collection_put_off
 from graphsvc.gate import Gate
 from graphsvc.signature import BackwardRule, Source
 
-__all__ = ["Plan", "Step", "make_plan"]
+__all__ = ["Plan", "Step", "WantedRule", "make_plan"]
+
+
+class WantedRule(NamedTuple):
+    """A backward rule that is to be called for a gate node.
+
+    Attributes:
+        rule: The method, and what it needs.
+        operand: Index of the named operand whose gradient it gives; None for the joint `backward`.
+        method: Its name.
+        positions: Positions of the operands that it gives gradients of.
+    """
+
+    rule: BackwardRule
+    operand: int | None
+    method: str
+    positions: tuple[int, ...]
 
 
 class Step(NamedTuple):
@@ -25,7 +41,7 @@ class Step(NamedTuple):
     Attributes:
         literal: Whether an operand is a Python literal.
         wanted: For each operand, whether its gradient is wanted.
-        rules: The backward rules to call, each with the index of its named operand; None for the joint `backward`.
+        rules: The backward rules to call.
         kept_operands: Positions of the operands that must live until the backward pass.
         kept_outputs: Positions of the outputs that must.
         specs: Shape and dtype of each output, as far as they could be inferred.
@@ -35,7 +51,7 @@ class Step(NamedTuple):
     node: BoundNode
     literal: bool
     wanted: tuple[bool, ...]
-    rules: tuple[tuple[BackwardRule, int | None], ...]
+    rules: tuple[WantedRule, ...]
     kept_operands: frozenset[int]
     kept_outputs: frozenset[int]
     specs: tuple[ArraySpec | None, ...]
@@ -185,17 +201,25 @@ def _obstacle(node: BoundNode, flags: tuple[bool, ...], arriving: Sequence[int])
 
 
 @functools.lru_cache(maxsize=4096)
-def _needs(
-    cls: type[Gate], wanted: tuple[bool, ...]
-) -> tuple[tuple[tuple[BackwardRule, int | None], ...], frozenset[int], frozenset[int]]:
+def _needs(cls: type[Gate], wanted: tuple[bool, ...]) -> tuple[tuple[WantedRule, ...], frozenset[int], frozenset[int]]:
     """Return the rules to call for the wanted gradients, and the positions of the operands and outputs they read."""
     signature = cls.signature
-    indices = frozenset(signature.index(position) for position, flag in enumerate(wanted) if flag)
-    rules: tuple[tuple[BackwardRule, int | None], ...] = ()
+    positions = tuple(range(len(wanted)))
+    indices = frozenset(signature.index(position) for position in positions if wanted[position])
+    rules: tuple[WantedRule, ...] = ()
     if indices and signature.rule:
-        rules = ((signature.rule, None),)
+        rules = (WantedRule(signature.rule, None, "backward", positions),)
     elif indices:
-        rules = tuple((signature.rules[index], index) for index in sorted(indices) if index in signature.rules)
-    read = frozenset[int]().union(*(rule.needs[Source.OPERAND] for rule, _ in rules))
-    operands = frozenset(position for position in range(len(wanted)) if signature.index(position) in read)
-    return rules, operands, frozenset[int]().union(*(rule.needs[Source.OUTPUT] for rule, _ in rules))
+        rules = tuple(
+            WantedRule(
+                signature.rules[index],
+                index,
+                f"backward_{signature.operands[index]}",
+                tuple(position for position in positions if signature.index(position) == index),
+            )
+            for index in sorted(indices)
+            if index in signature.rules
+        )
+    read = frozenset[int]().union(*(asked.rule.needs[Source.OPERAND] for asked in rules))
+    operands = frozenset(position for position in positions if signature.index(position) in read)
+    return rules, operands, frozenset[int]().union(*(asked.rule.needs[Source.OUTPUT] for asked in rules))

@@ -19,6 +19,7 @@ from graphsvc.engine.calls import (
     break_contract,
     call_backward,
     call_forward,
+    call_rule,
     checked,
     completed,
     flaw_of,
@@ -152,7 +153,7 @@ def _moved(
     """Run a gate with tangents, in the way that it allows."""
     gate = step.node.gate
     signature = gate.signature
-    reads_saved = any(rule.needs[Source.SAVED] for rule, _ in step.rules)
+    reads_saved = any(asked.rule.needs[Source.SAVED] for asked in step.rules)
     own = isinstance(gate, Elementwise) or gate.linear or signature.jvp is not None
     if not own or (reads_saved and not gate.linear):
         outputs, kept = _on_duals(step, operands, dots)
@@ -298,7 +299,7 @@ def _along_diagonal(step: Step, kept: Moved) -> tuple[Array | None, ...] | None:
     moving = [i for i, dot in enumerate(kept.operand_dots) if dot is not None]
     real = all(dtype.kind != "c" for dtype in dtypes)
     # Backward is linear in dz, so with one moving operand the tangent itself may arrive.
-    at_once = real and len(record.output_shapes) == 1 and all(i is not None for _, i in step.rules or ())
+    at_once = real and len(record.output_shapes) == 1 and all(asked.operand is not None for asked in step.rules)
     along: list[Array | None] = []
     for output, (shape, dtype) in enumerate(zip(record.output_shapes, record.output_dtypes, strict=True)):
         if not is_differentiable(dtype):
@@ -338,23 +339,19 @@ def _diagonal(step: Step, record: Record, output: int, dz: Array, positions: Seq
     arriving: list[Array | None] = [None] * len(record.output_shapes)
     arriving[output] = dz
     rows: dict[int, Any] = {}
-    for rule, index in step.rules:
-        mine = [i for i in range(len(record.operand_shapes)) if index is None or signature.index(i) == index]
-        if not set(mine) & set(positions):
+    for asked in step.rules:
+        if not set(asked.positions) & set(positions):
             continue
-        method = "backward" if index is None else f"backward_{signature.operands[index]}"
-        arguments = [argument_of(parameter, step, record, arriving) for parameter in rule.parameters]
-        returned = listed(step, method, index, invoke(step.node, method, rule.call, *arguments), len(mine))
-        for i, row in zip(mine, returned, strict=True):
+        for i, row in zip(asked.positions, call_rule(step, asked, record, arriving), strict=True):
             if i not in positions:
                 continue
             if row is None:
-                msg = f"{method} gives no gradient for operand {signature.operand_name(i)!r}."
+                msg = f"{asked.method} gives no gradient for operand {signature.operand_name(i)!r}."
                 raise GateNotDifferentiableError(msg + " Ask for other derivatives with wrt.").at(
                     step.node.name, step.node.gate_name
                 )
             if flaw := flaw_of(row):
-                break_contract(step.node, f"{method} returned {flaw}")
+                break_contract(step.node, f"{asked.method} returned {flaw}")
             rows[i] = row
     return rows
 
@@ -571,30 +568,24 @@ def _gradients_of(
     step: Step, kept: Moved, arriving: list[Array | None], arriving_dots: list[Array | None]
 ) -> Iterator[tuple[int, Array, Array | None]]:
     """Yield position, gradient and its tangent for each wanted operand."""
-    node, record = step.node, kept.record
-    signature = node.gate.signature
-    for rule, index in step.rules:
-        method = "backward" if index is None else f"backward_{signature.operands[index]}"
-        mine = [i for i in range(len(step.wanted)) if index is None or signature.index(i) == index]
+    record = kept.record
+    for asked in step.rules:
+        rule, positions = asked.rule, asked.positions
         gradients: Sequence[Any]
         dots: Sequence[Any]
         if _reads_tangents(rule, step, kept):
             arguments = [_dual_argument(p, step, kept, arriving, arriving_dots) for p in rule.parameters]
-            returned = _run_on_duals(node, method, rule.call, arguments)
-            both = listed(step, method, index, returned, len(mine))
-            gradients, dots = list(map(value_of, both)), list(map(tangent_of, both))
+            both = listed(step, asked, _run_on_duals(step.node, asked.method, rule.call, arguments))
+            gradients, dots = [value_of(x) for x in both], [tangent_of(x) for x in both]
         else:
             # What reads nothing that moves is linear in dz alone.
-            arguments = [argument_of(p, step, record, arriving) for p in rule.parameters]
-            gradients = listed(step, method, index, invoke(node, method, rule.call, *arguments), len(mine))
-            dots = (None,) * len(mine)
-            if any(dot is not None for dot in arriving_dots):
-                arguments = [argument_of(p, step, record, arriving_dots) for p in rule.parameters]
-                dots = listed(step, method, index, invoke(node, method, rule.call, *arguments), len(mine))
-        for position, gradient, dot in zip(mine, gradients, dots, strict=True):
+            gradients = call_rule(step, asked, record, arriving)
+            still = all(dot is None for dot in arriving_dots)
+            dots = (None,) * len(positions) if still else call_rule(step, asked, record, arriving_dots)
+        for position, gradient, dot in zip(positions, gradients, dots, strict=True):
             if step.wanted[position]:
-                moved = None if dot is None else checked(step, record, method, position, dot)
-                yield position, checked(step, record, method, position, gradient), moved
+                moved = None if dot is None else checked(step, record, asked.method, position, dot)
+                yield position, checked(step, record, asked.method, position, gradient), moved
 
 
 def _reads_tangents(rule: BackwardRule, step: Step, kept: Moved) -> bool:

@@ -1,5 +1,7 @@
 """Holding tangents to what they must be: the adjoint law, and differences along the direction."""
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, Protocol
@@ -7,7 +9,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from graphsvc.arrays import Array, is_differentiable
-from graphsvc.engine.calls import Record, argument_of, checked, handed, listed, listed_results
+from graphsvc.engine.calls import Record, call_rule, checked, handed, listed_results
 from graphsvc.engine.plan import Step
 from graphsvc.errors import TangentLostError
 from graphsvc.gate import Elementwise
@@ -43,22 +45,26 @@ class Movement(Protocol):
 
 def _precision(*arrays: Array | None) -> float:
     """Return how far products of arrays of these dtypes may be off."""
-    eps = max((float(np.finfo(a.dtype).eps) for a in arrays if a is not None), default=0.0)
-    return float(np.sqrt(eps)) * 4
+    eps = max([_eps(a.dtype) for a in arrays if a is not None], default=0.0)
+    return 4 * math.sqrt(eps)
+
+
+@functools.cache
+def _eps(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).eps)
 
 
 def _norm(a: Array) -> float:
     return float(np.linalg.norm(a.astype(np.float32) if a.dtype.itemsize <= 2 else a))
 
 
-def _inner(a: Array, b: Array) -> tuple[float, float]:
-    """Return the real inner product, and a bound of its size."""
+def _inner(a: Array, b: Array) -> float:
+    """Return the real inner product."""
     if a.dtype.itemsize <= 2:
         a = a.astype(np.float32)
     if b.dtype.itemsize <= 2:
         b = b.astype(np.float32)
-    size = float(np.sqrt(np.vdot(a, a).real)) * float(np.sqrt(np.vdot(b, b).real))
-    return float(np.vdot(a, b).real), size
+    return float(np.vdot(a, b).real)
 
 
 def check_adjoint(step: Step, kept: Movement, arriving: Sequence[Array | None], gradients: Mapping[int, Array]) -> None:
@@ -68,17 +74,20 @@ def check_adjoint(step: Step, kept: Movement, arriving: Sequence[Array | None], 
         TangentLostError: They differ.
     """
     output_dots, operand_dots = kept.output_dots, kept.operand_dots
-    outer = [_inner(dz, z) for dz, z in zip(arriving, output_dots, strict=True) if dz is not None and z is not None]
-    inner = [_inner(g, operand_dots[i]) for i, g in gradients.items() if operand_dots[i] is not None]  # type: ignore[arg-type]
-    one, other = sum(v for v, _ in outer), sum(v for v, _ in inner)
-    size = sum(s for _, s in (*outer, *inner))
-    tolerance = _precision(*arriving, *output_dots, *gradients.values()) * size
-    if not np.isfinite(size) or abs(one - other) <= tolerance:
+    outer = [(dz, z) for dz, z in zip(arriving, output_dots, strict=True) if dz is not None and z is not None]
+    inner = [(g, dot) for i, g in gradients.items() if (dot := operand_dots[i]) is not None]
+    one, other = sum([_inner(*pair) for pair in outer]), sum([_inner(*pair) for pair in inner])
+    precision = _precision(*arriving, *output_dots, *gradients.values())
+    # No product is larger than the norms, which take twice as long.
+    if abs(one - other) <= precision * max(abs(one), abs(other)):
+        return
+    size = sum([_norm(a) * _norm(b) for a, b in (*outer, *inner)])
+    if not np.isfinite(size) or abs(one - other) <= precision * size:
         return
     # What cancels to nothing is rounding.
     moves = max((_norm(dot) for dot in operand_dots if dot is not None), default=0.0)
     given = max((_norm(dz) for dz in arriving if dz is not None), default=0.0)
-    uncertain = _precision(*arriving, *output_dots, *gradients.values()) ** 2 * _derivative_size(kept) * moves * given
+    uncertain = precision**2 * _derivative_size(kept) * moves * given
     if abs(one - other) > uncertain:
         refuse(step, f"forward moves by {one:.6g} where backward says {other:.6g}")
 
@@ -254,13 +263,8 @@ def _gradients_at(
     given = [_at(dz, dot, h) for dz, dot in zip(arriving, arriving_dots, strict=True)]
     given = [None if dz is None else dz.astype(z.dtype, copy=False) for dz, z in zip(given, outputs, strict=True)]
     found = {}
-    for rule, index in step.rules:
-        method = "backward" if index is None else f"backward_{signature.operands[index]}"
-        mine = [i for i in range(len(step.wanted)) if index is None or signature.index(i) == index]
-        arguments = [argument_of(parameter, step, record, given) for parameter in rule.parameters]
-        for i, gradient in zip(
-            mine, listed(step, method, index, rule.call(node.gate, *arguments), len(mine)), strict=True
-        ):
+    for asked in step.rules:
+        for i, gradient in zip(asked.positions, call_rule(step, asked, record, given), strict=True):
             if step.wanted[i]:
-                found[i] = checked(step, record, method, i, gradient)
+                found[i] = checked(step, record, asked.method, i, gradient)
     return found

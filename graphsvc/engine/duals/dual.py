@@ -6,6 +6,7 @@ almost everywhere (a comparison, `floor`, an index that was computed), the resul
 engine then compares what the gate gives with differences.
 """
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -337,6 +338,7 @@ for _name in [
     setattr(Dual, _name, _by_function(_name))
 
 
+@functools.cache
 def _tables() -> Any:
     # The tables speak of duals, and so are imported when one is first used.
     from graphsvc.engine.duals import tables

@@ -24,15 +24,11 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keywords:
     tangents = [tangent_of(x) for x in inputs]
     if keywords:
         values, tangents = _recast(ufunc, values, tangents, keywords)
-    partials = PARTIALS.get(ufunc)
-    if ufunc is np.sign and values[0].dtype.kind == "c":
-        partials = (unit_moves,)
-    if partials is None:
-        if ufunc in CONSTANT:
-            note_constant()
-            return _into(out, ufunc(*values))
-        partials = _of_scipy(ufunc)
+    partials = PARTIALS.get(ufunc) or _rare_partials(ufunc, values)
     z = ufunc(*values)
+    if not partials:
+        note_constant()
+        return _into(out, z)
     total = None
     for partial, t in zip(partials, tangents, strict=True):
         if t is not None:
@@ -42,6 +38,13 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keywords:
             total = part if total is None else total + part
     made = dual(z, total)
     return made if out is None else _into(out, made)
+
+
+def _rare_partials(ufunc: np.ufunc, values: list[Any]) -> tuple[Callable[..., Any] | None, ...]:
+    """Return the partials of what is not in the table; none of what is constant almost everywhere."""
+    if ufunc is np.sign and values[0].dtype.kind == "c":
+        return (unit_moves,)
+    return () if ufunc in CONSTANT else _of_scipy(ufunc)
 
 
 def _recast(

@@ -163,21 +163,20 @@ class _Layout:
         if not _fits(forward, fixed) or len(forward.results) != 1:
             return None
         made = _Kind(step, fixed, forward, [], [])
-        for rule, index in step.rules:
+        for asked in step.rules:
             places, names = [], []
-            for parameter in rule.parameters:
+            for parameter in asked.rule.parameters:
                 if parameter.source is Source.OPERAND_SHAPE:
                     return None
                 names.append(parameter.name)
                 places.append({Source.OPERAND: parameter.index, Source.OUTPUT: -1}.get(parameter.source, -2))
-            called = _rule_call(rule.call, node.gate, names)
-            found = self.recordings.get((index, (), tuple(names)), node.gate, called, [_NUMBER] * len(places))
+            called = _rule_call(asked.rule.call, node.gate, names)
+            found = self.recordings.get((asked.operand, (), tuple(names)), node.gate, called, [_NUMBER] * len(places))
             if not _fits(found, {p: fixed[at] for p, at in enumerate(places) if at in fixed}):
                 return None
-            positions = range(len(node.operands)) if index is None else [index]
-            if len(found.results) != len(positions):
+            if len(found.results) != len(asked.positions):
                 return None
-            for result, position in enumerate(positions):
+            for result, position in enumerate(asked.positions):
                 if step.wanted[position]:
                     made.wanted.append((position, len(made.backward), result))
             made.backward.append((found, tuple(places), called))

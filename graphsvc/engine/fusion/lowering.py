@@ -17,9 +17,9 @@ from graphsvc.engine.fusion.merging import GateCall, InstructionList, Lowered, T
 from graphsvc.engine.fusion.recording import Recording, record
 from graphsvc.engine.fusion.recordings import Recordings
 from graphsvc.engine.inference import literal_array
-from graphsvc.engine.plan import Plan, Step
+from graphsvc.engine.plan import Plan, Step, WantedRule
 from graphsvc.gate import Elementwise, Gate
-from graphsvc.signature import BackwardRule, Source
+from graphsvc.signature import Source
 
 __all__ = ["call_rule", "lower"]
 
@@ -186,8 +186,8 @@ class _Lowering:
             return
         operands = self._operands(step)
         gradients: list[tuple[int, int]] = []
-        for rule, index in step.rules:
-            found = self._recorded_backward(step, rule, index, operands, arriving, floor)
+        for asked in step.rules:
+            found = self._recorded_backward(step, asked, operands, arriving, floor)
             if isinstance(found, str):
                 gradients = self._called_backward(step, operands, arriving, found)
                 break
@@ -203,8 +203,7 @@ class _Lowering:
     def _recorded_backward(
         self,
         step: Step,
-        rule: BackwardRule,
-        index: int | None,
+        asked: WantedRule,
         operands: tuple[int, ...],
         arriving: Sequence[int | None],
         floor: int,
@@ -214,7 +213,7 @@ class _Lowering:
         given: list[int] = []
         fixed: dict[str, Any] = {}
         places: dict[str, int | list[int]] = {}
-        for parameter in rule.parameters:
+        for parameter in asked.rule.parameters:
             name, source, at = parameter.name, parameter.source, parameter.index
             several = signature.variadic and at == len(signature.operands) - 1
             if source is Source.OPERAND_SHAPE:
@@ -234,27 +233,25 @@ class _Lowering:
             given.append(self._argument(step, source, at, operands, arriving))
         if any(self.lowered.specs[value] is None for value in given):
             return self.reasons.get(node.name, "forward saves what is no array")
-        call = functools.partial(call_rule, rule.call, node.gate, fixed, places)
+        call = functools.partial(call_rule, asked.rule.call, node.gate, fixed, places)
         recording = self.recordings.get(
-            (index, tuple(fixed.items()), tuple(places)), node.gate, call, [spec(value) for value in given]
+            (asked.operand, tuple(fixed.items()), tuple(places)), node.gate, call, [spec(value) for value in given]
         )
         if isinstance(recording, str):
             return recording
-        positions = [p for p in range(len(operands)) if index is None or signature.index(p) == index]
-        if len(recording.results) != len(positions):
+        if len(recording.results) != len(asked.positions):
             return "backward does not give one gradient for each operand"
         made = self.replay(recording, given, floor)
         found = []
-        for position, gradient in zip(positions, made, strict=True):
+        for position, gradient in zip(asked.positions, made, strict=True):
             if not step.wanted[position] or not is_differentiable(spec(operands[position]).dtype):
                 continue
             fitted = None if gradient is None else self._fitted(step, operands[position], gradient, floor)
             if fitted is None:
                 return "backward does not give what it should"
             found.append((position, fitted))
-        method = "backward" if index is None else f"backward_{signature.operands[index]}"
-        if Source.OPERAND_SHAPE not in {parameter.source for parameter in rule.parameters}:
-            self.lowered.traces.append(Trace(node, method, call, tuple(given), made))
+        if Source.OPERAND_SHAPE not in {parameter.source for parameter in asked.rule.parameters}:
+            self.lowered.traces.append(Trace(node, asked.method, call, tuple(given), made))
         return found
 
     def _argument(
@@ -290,11 +287,9 @@ class _Lowering:
         node = step.node
         positions = [
             position
-            for _, index in step.rules
-            for position in range(len(operands))
-            if (index is None or node.gate.signature.index(position) == index)
-            and step.wanted[position]
-            and is_differentiable(self.lowered.spec(operands[position]).dtype)
+            for asked in step.rules
+            for position in asked.positions
+            if step.wanted[position] and is_differentiable(self.lowered.spec(operands[position]).dtype)
         ]
         results = tuple(self.list.new(self.lowered.spec(operands[position])) for position in positions)
         parts = (

@@ -18,7 +18,7 @@ import numpy as np
 
 from graphsvc.engine.estimate import Estimate
 from graphsvc.errors import BusyError, DeadlineError, DeadlineTooShortError, LimitError
-from graphsvc.settings import Settings
+from graphsvc.serving.settings import Settings
 
 __all__ = ["Lease", "Machine", "Queue", "judge"]
 

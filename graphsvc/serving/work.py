@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from graphsvc.differentiation import DerivativeQuestion
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.running import Prepared
+from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Reservation", "Work", "derivatives_estimate", "vectors_estimate"]
@@ -17,7 +17,7 @@ _DUAL: Final = 4
 
 
 class Reservation(Protocol):
-    """What a run has for itself; see `graphsvc.admission.Lease`."""
+    """What a run has for itself; see `graphsvc.serving.admission.Lease`."""
 
     nbytes: int
 

@@ -13,7 +13,6 @@ from google.protobuf.message import Message
 from graphsvc import __version__
 from graphsvc.arrays import Array
 from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
-from graphsvc.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.evaluation import InputGradients
@@ -22,9 +21,10 @@ from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import DeadlineError, LimitError, RequestError, StoppedError, UnknownGraphError
 from graphsvc.gate import Gate
-from graphsvc.settings import Settings
+from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
+from graphsvc.serving.settings import Settings
+from graphsvc.serving.work import Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
-from graphsvc.work import Work, derivatives_estimate, vectors_estimate
 
 __all__ = ["GraphCache", "Service", "Stop"]
 

@@ -16,16 +16,16 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from graphsvc.admission import Machine, Queue, judge
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import GateError, GraphsvcError, LimitError, PluginError, ServerError
-from graphsvc.service import Service, Stop
-from graphsvc.settings import Settings
+from graphsvc.serving.admission import Machine, Queue, judge
+from graphsvc.serving.service import Service, Stop
+from graphsvc.serving.settings import Settings
+from graphsvc.serving.strictness import StrictParsing
+from graphsvc.serving.work import Work
 from graphsvc.status import status_of
-from graphsvc.strictness import StrictParsing
 from graphsvc.v1 import service_pb2
-from graphsvc.work import Work
 
 __all__ = ["Server", "load_plugins", "run_server"]
 

@@ -1,0 +1,1 @@
+"""The server: reads requests, admits them, runs their graphs, and answers."""

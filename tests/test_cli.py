@@ -195,7 +195,7 @@ def test_whole_numbers_are_integers_where_gates_take_no_others():
         (("gates", "sigmoyd"), 1, "Did you mean 'sigmoid'"),
         (("grad", "f = a * 2", "A=2"), 1, "Did you mean 'a'"),
         (("grad", "f = x * 2", "x=[1,2]"), 1, "Give --output-gradient f=..., or make it one number, as by sum(...)."),
-        (("grad", "f = x * 1j", "x=1"), 1, "Give --output-gradient f=..., or make it real"),
+        (("grad", "f = complex(x, x)", "x=1"), 1, "Give --output-gradient f=..., or make it real"),
         (("grad", "f = x * 2; g = x", "x=1"), 1, "at them, --output-gradient f=..., or ask for one alone, --output f."),
         (("grad", "f = take(x, i)", "x=[1,2]", "i=[1]", "--wrt", "i"), 1, "or leave it out of --wrt"),
         (("grad", "f = x > 1", "x=2"), 1, "Ask for outputs alone with `graphsvc run`"),
@@ -223,7 +223,7 @@ def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
 
 @pytest.fixture(scope="module")
 def bench_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plugin `bench` with the gate `logcosh`, which is the beginning of no name and like no name of graphsvc's own."""
+    """A plugin `bench` with the gate `logcosh`, which begins like others of graphsvc's own."""
     folder = tmp_path_factory.mktemp("bench")
     install(folder, "bench", GOOD_MODULE.replace("twice", "logcosh"))
     return folder

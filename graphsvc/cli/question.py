@@ -116,10 +116,9 @@ def question_options(*names: str) -> Callable[[_Command], _Command]:
             return command(Question(made, read_inputs(inputs, made), target, timeout, given), as_json=as_json)
 
         json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-        chosen: list[_Option] = [*(_OPTIONS[name] for name in names), json_option, remote_options]
-        decorated: _Command = asked
-        for option in (inputs_argument, graph_argument, *chosen):
-            decorated = option(decorated)
+        decorated = graph_argument(inputs_argument(json_option(remote_options(asked))))
+        for name in reversed(names):
+            decorated = _OPTIONS[name](decorated)
         return decorated
 
     return decorate

@@ -116,7 +116,7 @@ def question_options(*names: str) -> Callable[[_Command], _Command]:
             return command(Question(made, read_inputs(inputs, made), target, timeout, given), as_json=as_json)
 
         json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-        decorated = graph_argument(inputs_argument(json_option(remote_options(asked))))
+        decorated: _Command = graph_argument(inputs_argument(json_option(remote_options(asked))))
         for name in reversed(names):
             decorated = _OPTIONS[name](decorated)
         return decorated

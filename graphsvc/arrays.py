@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast, get_args
+from typing import Literal as OneOf
 
 import numpy as np
 
@@ -17,6 +18,7 @@ __all__ = [
     "MAX_RANK",
     "Array",
     "ArraySpec",
+    "DtypeName",
     "Literal",
     "Weak",
     "as_array",
@@ -50,25 +52,25 @@ Literal: TypeAlias = int | float
 MAX_RANK: Final = 32
 MAX_DIMENSION: Final = 2**31 - 1
 
-DTYPES: Final[dict[str, np.dtype[Any]]] = {
-    name: np.dtype(name)
-    for name in (
-        "bool",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-        "complex64",
-        "complex128",
-    )
-}
+DtypeName: TypeAlias = OneOf[
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
+"""The name of a dtype, where an attribute is one."""
+
+DTYPES: Final[dict[str, np.dtype[Any]]] = {name: np.dtype(name) for name in get_args(DtypeName)}
 """Every dtype that a value may have, by name. Nothing else enters a graph."""
 
 # Looking a dtype up by its name takes ten times as long.

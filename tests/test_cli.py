@@ -294,7 +294,7 @@ def test_gates_lists_and_describes(target: str):
 
 
 def test_gates_are_searched_and_shown(target: str):
-    """By a word of name or documentation; one with plugin, example, gradients, whether it fuses; of a server too."""
+    """By words of name, documentation or field; one with all there is to know, also of a server."""
     assert "softmax" in run("gates", "--search", "softmax").stdout
     assert "matmul" not in run("gates", "--search", "softmax").stdout
     assert "No gate has 'xyzzy'" in run("gates", "--search", "xyzzy").stdout

@@ -1,7 +1,7 @@
 """Gates that are wrong in one way each, as authors write them, and the law of the kit that is meant for it."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -494,6 +494,74 @@ class Dishonest(_Unary):
     expected_failures: ClassVar[Mapping[str, str]] = {"layout": "I believe that it reads memory."}
 
 
+class FunctionAttribute(_Unary):
+    """Has a function for an attribute, which no client can be told of, let alone send."""
+
+    name: ClassVar[str] = "function_attribute"
+    function: Annotated[Callable[[Array], Array], Field(description="What doubles.")] = np.positive
+
+    def forward(self, x: Array) -> Array:
+        return self.function(x) * 2
+
+
+_SHARED: dict[str, Array] = {}
+
+
+class SharedWork(Elementwise):
+    """Product whose second gradient reads what the first has left, to cast only once."""
+
+    name: ClassVar[str] = "shared_work"
+
+    def forward(self, x: Array, y: Array) -> Array:
+        return x * y
+
+    def backward_x(self, dz: Array, y: Array) -> Array:
+        _SHARED["dz"] = dz
+        return dz * np.conjugate(y)
+
+    def backward_y(self, dz: Array, x: Array) -> Array:
+        return _SHARED.get("dz", dz) * np.conjugate(x)
+
+
+class Shortcut(Elementwise):
+    """Square that takes large arrays, which symbols of a recording are not, in single precision."""
+
+    name: ClassVar[str] = "shortcut"
+
+    def forward(self, x: Array) -> Array:
+        if isinstance(x, np.ndarray) and x.size > 100_000:
+            return np.square(x.astype(np.float32)).astype(x.dtype)
+        return np.square(x)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        return dz * 2 * np.conjugate(x)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        yield Example(cls(), np.linspace(0.5, 1.5, 120_000))
+
+
+class Mirrored(Elementwise):
+    """Says that it works element by element, but reads its operand from both ends."""
+
+    name: ClassVar[str] = "mirrored"
+
+    def forward(self, x: Array) -> Array:
+        return x * np.flip(x)
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        return (dz + np.flip(dz)) * np.conjugate(np.flip(x))
+
+
+class WrongTangent(_Unary):
+    """Has a jvp that is not that of forward."""
+
+    name: ClassVar[str] = "wrong_tangent"
+
+    def jvp(self, x_dot: Array) -> Array:
+        return 3 * x_dot
+
+
 @dataclass(frozen=True)
 class Wrong:
     """A wrong gate, the law that finds it, and a part of what it says."""
@@ -541,5 +609,10 @@ WRONG = [
     Wrong(Undocumented, "documentation", "which is no sentence"),
     Wrong(NoExamples, "examples", "has no examples"),
     Wrong(LossyAttribute, "attributes", "come back as"),
+    Wrong(FunctionAttribute, "schema", "no JSON Schema"),
+    Wrong(SharedWork, "selection", "'y' is another when it alone is wanted"),
+    Wrong(Shortcut, "fusion", "Output 'z' is another when it is planned"),
+    Wrong(Mirrored, "duals", "by the gradients it should be"),
+    Wrong(WrongTangent, "duals", "a jvp of its own, which is refused"),
     Wrong(Dishonest, "layout", "Take it off `expected_failures`"),
 ]

@@ -11,7 +11,7 @@ import click
 
 from graphsvc.cli.printing import print_json, print_table
 from graphsvc.cli.reference import write_pages
-from graphsvc.engine.description import GateDescription, describe_gate, gate_summary
+from graphsvc.engine.description import GateDescription, describe_gate, field_of, gate_summary
 from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GateError, UnknownGateError
@@ -21,7 +21,7 @@ __all__ = ["gates"]
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--search", metavar="WORD", help="Only gates with this word in their name or documentation.")
+@click.option("--search", metavar="WORDS", help="Only gates with these words in their name, documentation or field.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--target", metavar="HOST:PORT", help="The gates of this server instead of those here.")
 @click.option("--pages", metavar="FOLDER", type=click.Path(path_type=Path), help="Write the reference pages there.")
@@ -31,7 +31,7 @@ def gates(name: str | None, search: str | None, *, as_json: bool, target: str | 
     \b
     Example:
       graphsvc gates
-      graphsvc gates --search spectr
+      graphsvc gates --search convolution
       graphsvc gates softmax
     """
     if pages:
@@ -45,16 +45,11 @@ def gates(name: str | None, search: str | None, *, as_json: bool, target: str | 
     if name:
         known = [gate for gate in known if gate["name"].startswith(f"{name}.")]
     if search:
-        meant = ELSEWHERE.get(search.lower())
-        known = [
-            gate
-            for gate in known
-            if gate["name"] == meant or search.lower() in f"{gate['name']} {gate['documentation']}".lower()
-        ]
+        known = list(_matching(search.lower(), known))
     if as_json:
         print_json(known)
     elif not known:
-        click.echo(f"No gate has {search!r} in its name or documentation.")
+        click.echo(f"No gate has {search!r} in its name, documentation or field.")
     else:
         rows = [(g["name"], ", ".join(g["operands"]), g["documentation"].split("\n")[0]) for g in known]
         print_table(("gate", "operands", "what it computes"), rows)
@@ -96,6 +91,16 @@ def _installed() -> Iterator[dict[str, Any]]:
         with suppress(GateError):
             data = _as_data(gate_summary(name, cls))
             yield {key: data[key] for key in _SUMMARY}
+
+
+def _matching(search: str, known: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the gates that another library calls so, or that all words are said of."""
+    # A server tells no fields; those of graphsvc's own gates are the same there.
+    fields = {name: field_of(cls) for name, cls in default_registry().usable()}
+    for gate in known:
+        said = f"{gate['name']} {gate['documentation']} {fields.get(gate['name'], '')}".lower()
+        if gate["name"] == ELSEWHERE.get(search) or all(word in said for word in search.split()):
+            yield gate
 
 
 # Of a server; gRPC takes a quarter of a second to import.

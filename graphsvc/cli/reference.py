@@ -1,12 +1,10 @@
 """The reference pages of graphsvc's own gates, one for each family, made from the gates themselves."""
 
-import importlib
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from graphsvc.engine.description import GateDescription, describe_gate, family_of
+from graphsvc.engine.description import GateDescription, describe_gate, family_of, field_of
 from graphsvc.engine.registry import default_registry
 
 __all__ = ["pages", "write_pages"]
@@ -42,7 +40,7 @@ def pages() -> dict[str, str]:
     titles = {}
     for name, cls in default_registry().gates().items():
         families.setdefault(family_of(cls), []).append(describe_gate(name))
-        titles[family_of(cls)] = (inspect.getdoc(importlib.import_module(cls.__module__)) or "").partition("\n")[0]
+        titles[family_of(cls)] = field_of(cls)
     count = sum(map(len, families.values()))
     index = [f"{_HEAD}# Gates\n\n{count} gates, by family. `graphsvc gates NAME` shows one, also of a plugin.\n"]
     for family in sorted(families):

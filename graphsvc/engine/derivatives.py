@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, Literal, Weak, as_array, is_differentiable, owned, read_only, spec_of
-from graphsvc.engine import backprop, tangents
+from graphsvc.engine import backprop
 from graphsvc.engine.calls import Record, call_forward
 from graphsvc.engine.evaluation import InputGradients, Results
 from graphsvc.engine.plan import Plan
@@ -21,7 +21,9 @@ from graphsvc.engine.question import (
     judge_wrt,
 )
 from graphsvc.engine.running import RunnableGraph, gradients_of
-from graphsvc.engine.tangents import Primal, Verification, check_random_adjoint
+from graphsvc.engine.tangents import loops
+from graphsvc.engine.tangents.movement import Primal
+from graphsvc.engine.tangents.verification import Verification, check_random_adjoint
 from graphsvc.errors import (
     DtypeError,
     NotDifferentiableError,
@@ -309,10 +311,10 @@ class Derivatives:
         values, dots = self._values(question), dict(direction)
         steps = question.plan.steps
         with np.errstate(all="ignore"):
-            moved = tangents.forward(steps, values, dots, self._between, primal)
+            moved = loops.forward(steps, values, dots, self._between, primal)
             for step in steps if verify else ():
                 kept = moved.get(step.node.name)
-                if kept and kept.by_duals:
+                if kept and kept.unproven:
                     check_random_adjoint(step, kept)
         return values, dots
 
@@ -332,7 +334,7 @@ class Derivatives:
         # Judged before the run where shapes are known by then.
         arriving = None if known is None else judge_output_gradients(known, differentiated, output_gradients)
         with np.errstate(all="ignore"):
-            moved = tangents.forward(plan.steps, values, dots, self._between, primal)
+            moved = loops.forward(plan.steps, values, dots, self._between, primal)
             if arriving is None:
                 specs = {name: spec_of(array) for name, array in self._results(question, values).items()}
                 arriving = judge_output_gradients(specs, differentiated, output_gradients)
@@ -341,7 +343,7 @@ class Derivatives:
                 source = plan.outputs[name]
                 gradients[source] = np.asarray(gradients[source] + gradient) if source in gradients else gradient
             moving: dict[str, Array] = {}
-            tangents.backward(plan.steps, moved, gradients, moving, verification, self._between)
+            loops.backward(plan.steps, moved, gradients, moving, verification, self._between)
             return (
                 {n: np.asarray(g.astype(question.specs[n].dtype, copy=False)) for n, g in gradients.items()
                  if n in question.wrt},

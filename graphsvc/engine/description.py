@@ -1,6 +1,7 @@
 """What there is to know of a gate, for people and clients: from its class, and from its examples."""
 
 import functools
+import importlib
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from graphsvc.engine.registry import Registry, default_registry
 from graphsvc.errors import GateError, GraphsvcError
 from graphsvc.gate import Elementwise, Example, Gate, attributes_of
 
-__all__ = ["GateDescription", "describe_gate", "family_of", "gate_summary"]
+__all__ = ["GateDescription", "describe_gate", "family_of", "field_of", "gate_summary"]
 
 
 @dataclass(frozen=True)
@@ -195,3 +196,8 @@ def _derivatives(graph: ComputationalGraph, inputs: Mapping[str, Array], wanted:
 def family_of(cls: type[Gate]) -> str:
     """Return the family of one of graphsvc's own gates: the name of its module."""
     return cls.__module__.rpartition(".")[-1]
+
+
+def field_of(cls: type[Gate]) -> str:
+    """Return what the family of a gate is about: the first line of the documentation of its module."""
+    return (inspect.getdoc(importlib.import_module(cls.__module__)) or "").partition("\n")[0]

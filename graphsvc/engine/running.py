@@ -72,7 +72,7 @@ class RunnableGraph:
         inputs: What is declared of each input.
         constants: The constants by name.
         sources: Reference to the value of each output.
-        verified: Which nodes were found to keep tangents; see `tangents.Verification`.
+        verified: Which nodes were found to keep tangents; see `tangents.verification`.
     """
 
     def __init__(self, structure: Structure) -> None:

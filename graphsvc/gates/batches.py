@@ -1,4 +1,4 @@
-"""Gates that normalise channels over a batch, in training and after it."""
+"""Gates of batch normalization: channels are normalised over a batch, in training and after it."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar

@@ -1,4 +1,4 @@
-"""Gates that run along an axis and keep what they found so far: running sums, products and extremes."""
+"""Cumulative gates, which run along an axis and keep what they found so far: running sums, products, extremes."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar

@@ -1,4 +1,4 @@
-"""Gates that integrate what a graph says in time: odeint."""
+"""Gates that integrate a differential equation, which a graph states, in time: odeint."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Gates that write a matrix as a product of triangular and orthonormal ones: cholesky, qr, lu."""
+"""Gates of decompositions: a matrix as a product of triangular and orthonormal ones, by cholesky, qr, lu."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar

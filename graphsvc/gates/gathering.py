@@ -1,4 +1,4 @@
-"""Gates that pick elements by arrays of indices, one for each element or for each slice. Duplicates add up."""
+"""Gates that gather elements by arrays of indices, one for each element or for each slice. Duplicates add up."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar

@@ -1,4 +1,4 @@
-"""Gates whose output a graph defines and does not compute: fixed_point, root."""
+"""Gates that solve equations which a graph states, and do not compute it: fixed_point, root."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Final

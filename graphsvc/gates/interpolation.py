@@ -1,4 +1,4 @@
-"""Gates that read a table between its entries: interp1d along a line, bilinear on a grid.
+"""Gates of interpolation, which read a table between its entries: interp1d along a line, bilinear on a grid.
 
 The slope at a knot is that to the right, and outside of the table it is zero.
 """

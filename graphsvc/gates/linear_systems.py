@@ -1,4 +1,4 @@
-"""Gates that solve systems of linear equations, and inverses."""
+"""Gates that solve systems of linear equations, exactly or by least squares, and inverses."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar

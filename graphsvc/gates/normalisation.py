@@ -1,4 +1,4 @@
-"""Gates that shift and scale to mean 0 and variance 1: over rows, channels, groups or batches."""
+"""Gates of normalization: they shift and scale to mean 0 and variance 1, over rows, channels, groups or batches."""
 
 from collections.abc import Iterable
 from math import prod

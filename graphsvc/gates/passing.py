@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
-from typing import Literal as OneOf
 
 import numpy as np
 from pydantic import Field
 
-from graphsvc.arrays import DTYPES, Array, ArraySpec
+from graphsvc.arrays import DTYPES, Array, ArraySpec, DtypeName
 from graphsvc.errors import DtypeError, GateDataError
 from graphsvc.gate import Elementwise, Example, Gate
 from graphsvc.gates._elementwise import complex_operand, signed_operand
@@ -54,25 +53,7 @@ class Cast(Elementwise):
     linear: ClassVar[bool] = True
     expected_failures: ClassVar[Mapping[str, str]] = {"precision": "The dtype of the result is its attribute."}
 
-    dtype: Annotated[
-        OneOf[
-            "bool",
-            "int8",
-            "int16",
-            "int32",
-            "int64",
-            "uint8",
-            "uint16",
-            "uint32",
-            "uint64",
-            "float16",
-            "float32",
-            "float64",
-            "complex64",
-            "complex128",
-        ],
-        Field(description="The dtype of the result."),
-    ]
+    dtype: Annotated[DtypeName, Field(description="The dtype of the result.")]
 
     def infer(self, *operands: ArraySpec) -> ArraySpec:
         (x,) = operands

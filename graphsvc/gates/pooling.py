@@ -1,4 +1,4 @@
-"""Gates that make one number of each window, or of each channel: largest elements and averages."""
+"""Gates of pooling: one number of each window, or of each channel, the largest element or the average."""
 
 from collections.abc import Iterable
 from math import inf, prod

@@ -1,4 +1,4 @@
-"""Gates that make one number of many along axes: sums, products, extremes, counts."""
+"""Gates of reduction: one number of many along axes, as sums, products, extremes."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Gates that write elements to given places of an array: replaced, added, multiplied, or the extreme kept."""
+"""Gates that scatter elements to given places of an array: replaced, added, multiplied, or the extreme kept."""
 
 from collections.abc import Iterable
 from math import prod

@@ -1,4 +1,4 @@
-"""Gates that find eigenvalues, singular values and their vectors.
+"""Gates of decompositions into eigenvalues, singular values and their vectors.
 
 Vectors of values that coincide have no derivative. Their undefined entries are taken as zero, which is right for every
 result that does not depend on the choice of a basis.

@@ -1,4 +1,4 @@
-"""Gates that scale vectors to length 1."""
+"""Gates of normalization of vectors: they scale them to length 1."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar

@@ -1,20 +1,20 @@
-"""Holding tangents to what they must be: the adjoint law, and differences along the direction."""
+"""Comparing the tangents of a gate's gradients with differences of these along the direction."""
 
-import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from graphsvc.arrays import Array, is_differentiable
 from graphsvc.engine.calls import Record, call_rule, checked, handed, listed_results
 from graphsvc.engine.plan import Step
-from graphsvc.errors import TangentLostError
+from graphsvc.engine.tangents.agreement import derivative_size, size_of
+from graphsvc.engine.tangents.movement import Moved
+from graphsvc.engine.tangents.pulling import Pulled
 from graphsvc.gate import Elementwise
 
-__all__ = ["Motion", "agrees", "check_adjoint", "check_gradients_move", "refuse", "wide"]
+__all__ = ["Motion", "compare"]
 
 _STEP: Final = 1e-6
 """Step of the differences, relative to the operands."""
@@ -32,89 +32,14 @@ class Motion(Enum):
     """They do not agree, but neither do the differences to the left and right of other elements."""
 
 
-class Movement(Protocol):
-    """What is known of a gate's forward pass; see `tangents.Moved`."""
-
-    record: Record
-    operands: list[Array]
-    outputs: tuple[Array, ...]
-    operand_dots: list[Array | None]
-    output_dots: tuple[Array | None, ...]
-    by_duals: bool
-
-
-def _precision(*arrays: Array | None) -> float:
-    """Return how far products of arrays of these dtypes may be off."""
-    eps = max([_eps(a.dtype) for a in arrays if a is not None], default=0.0)
-    return 4 * math.sqrt(eps)
-
-
-@functools.cache
-def _eps(dtype: np.dtype[Any]) -> float:
-    return float(np.finfo(dtype).eps)
-
-
-def _norm(a: Array) -> float:
-    return float(np.linalg.norm(a.astype(np.float32) if a.dtype.itemsize <= 2 else a))
-
-
-def _inner(a: Array, b: Array) -> float:
-    """Return the real inner product."""
-    if a.dtype.itemsize <= 2:
-        a = a.astype(np.float32)
-    if b.dtype.itemsize <= 2:
-        b = b.astype(np.float32)
-    return float(np.vdot(a, b).real)
-
-
-def check_adjoint(step: Step, kept: Movement, arriving: Sequence[Array | None], gradients: Mapping[int, Array]) -> None:
-    """Check that `<dz, z_dot>` is `sum <dx, x_dot>`, which holds if both are right.
-
-    Raises:
-        TangentLostError: They differ.
-    """
-    output_dots, operand_dots = kept.output_dots, kept.operand_dots
-    outer = [(dz, z) for dz, z in zip(arriving, output_dots, strict=True) if dz is not None and z is not None]
-    inner = [(g, dot) for i, g in gradients.items() if (dot := operand_dots[i]) is not None]
-    one, other = sum([_inner(*pair) for pair in outer]), sum([_inner(*pair) for pair in inner])
-    precision = _precision(*arriving, *output_dots, *gradients.values())
-    # No product is larger than the norms, which take twice as long.
-    if abs(one - other) <= precision * max(abs(one), abs(other)):
-        return
-    size = sum([_norm(a) * _norm(b) for a, b in (*outer, *inner)])
-    if not np.isfinite(size) or abs(one - other) <= precision * size:
-        return
-    # What cancels to nothing is rounding.
-    moves = max((_norm(dot) for dot in operand_dots if dot is not None), default=0.0)
-    given = max((_norm(dz) for dz in arriving if dz is not None), default=0.0)
-    uncertain = precision**2 * _derivative_size(kept) * moves * given
-    if abs(one - other) > uncertain:
-        refuse(step, f"forward moves by {one:.6g} where backward says {other:.6g}")
-
-
-def refuse(step: Step, what: str) -> None:
-    """Refuse derivatives through a gate. Raises TangentLostError."""
-    msg = f"It loses tangents: {what}. So its derivatives along a direction would be wrong, and are refused."
-    raise TangentLostError(msg).at(step.node.name, step.node.gate_name)
-
-
-def agrees(mine: Array, theirs: Array) -> bool:
-    """Tell whether two tangents are one but for rounding."""
-    finite = np.isfinite(mine) & np.isfinite(theirs)
-    size = np.where(finite, np.maximum(np.abs(mine), np.abs(theirs)), 0)
-    apart = np.where(finite, np.abs(mine - theirs), 0)
-    return bool(np.all(apart <= 10 * _precision(theirs) * np.max(size, initial=0.0)))
-
-
-def check_gradients_move(
+def compare(
     step: Step,
-    kept: Movement,
+    kept: Moved,
     arriving: Sequence[Array | None],
     arriving_dots: Sequence[Array | None],
-    gradients: Mapping[int, Array],
-    dots: Mapping[int, Array | None],
+    found: Pulled,
 ) -> Motion:
-    """Compare the tangents of a gate's gradients with differences to both sides along the direction.
+    """Compare the tangents of the gradients that a gate was found to give with differences to both sides.
 
     Where the two sides differ there is a kink, and a tangent between them is as good as any. Whatever cannot be
     computed or is lost in rounding is let pass. All should be in double precision.
@@ -143,15 +68,15 @@ def check_gradients_move(
     except BaseException:  # noqa: BLE001 - a stranger's gate may refuse a neighbour of its operands
         return Motion.RIGHT
     # What cancels in a gradient has left its rounding behind.
-    size = max(_size(g) for g in middle.values())
-    size = max(size, _derivative_size(kept) * max(map(_size, given[2])))
+    size = max(size_of(g) for g in middle.values())
+    size = max(size, derivative_size(kept) * max(map(size_of, given[2])))
     motion = Motion.RIGHT
-    for position, gradient in middle.items():
-        dot = dots[position]
+    for position, given_gradient, dot in found:
+        gradient = middle[position]
         mine = np.zeros_like(gradient) if dot is None else dot.astype(gradient.dtype)
         # In the run itself rounding was that of its dtypes.
         smooth = [d for d in kept.record.output_dtypes if is_differentiable(d)]
-        narrow = max(float(np.finfo(d).eps) for d in (gradients[position].dtype, *smooth))
+        narrow = max(float(np.finfo(d).eps) for d in (given_gradient.dtype, *smooth))
         noise = 64 * size * (np.finfo(gradient.dtype).eps + narrow * _STEP) / h
         tolerance = max(_CLEAR, 8 * narrow**0.5)
         off = _off(mine, *far[position], float(noise), tolerance)
@@ -162,19 +87,6 @@ def check_gradients_move(
             if not tie:
                 break
     return motion
-
-
-def _size(x: Any) -> float:
-    """Return the size of the largest number; 0 of nothing, and of what is no number to differentiate."""
-    if x is None or (isinstance(x, np.ndarray) and x.dtype.kind not in "fc"):
-        return 0.0
-    return float(np.max(np.abs(x), initial=0.0))
-
-
-def _derivative_size(kept: Movement) -> float:
-    """Return how large derivatives of a gate are that do not cancel: its outputs over its operands."""
-    operands = [size for x in kept.operands if (size := _size(x))]
-    return max(map(_size, kept.outputs)) / min(operands, default=1.0)
 
 
 def _parts(*arrays: Array) -> list[Array]:
@@ -214,13 +126,6 @@ def _stays(far: tuple[Array, Array], near: tuple[Array, Array]) -> Array:
         return found
 
 
-def wide(x: Any) -> Any:
-    """Return `x` in double precision; what is no number to differentiate, and what is wide, as it is."""
-    if x is None or not is_differentiable(x.dtype):
-        return x
-    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64, copy=False)
-
-
 def _at(x: Any, dot: Any, h: float) -> Any:
     if x is None or dot is None or not h:
         return x
@@ -231,7 +136,7 @@ def _at(x: Any, dot: Any, h: float) -> Any:
 
 def _gradients_at(
     step: Step,
-    kept: Movement,
+    kept: Moved,
     operands: list[Any],
     operand_dots: list[Any],
     arriving: list[Any],

@@ -1,0 +1,1 @@
+"""Derivatives along a direction: a tangent beside each value, and one beside each gradient."""

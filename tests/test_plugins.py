@@ -167,7 +167,7 @@ def test_a_server_starts_whatever_its_plugins_do(faults: Path):
         states = {plugin.namespace: plugin.state for plugin in client.server_info().plugins}
         expected = {namespace: state for namespace, (state, _, _) in FAULTS.items()} | {"contested": "conflict"}
         assert states == expected
-        with pytest.raises(errors.UnknownGateError, match="No plugin 'raises' is installed here"):
+        with pytest.raises(errors.UnknownGateError, match="No plugin 'raises' is installed on the server"):
             client.value_and_grad(graphsvc.parse("f = raises.twice(x)"), {"x": 1.0})
         outputs, _ = client.value_and_grad(graphsvc.parse("f = good.twice(x)"), {"x": 1.0})
         assert outputs["f"] == 2

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from graphsvc.engine.builders import safe_where
     from graphsvc.engine.diagnosis import Diagnosis
     from graphsvc.engine.evaluation import Evaluation, InputGradients
-    from graphsvc.engine.graph import ComputationalGraph, load, parse
+    from graphsvc.engine.graph import ComputationalGraph
     from graphsvc.engine.node import Node
     from graphsvc.engine.profile import Profile
+    from graphsvc.engine.reading import load, parse
     from graphsvc.engine.summary import GraphSummary
     from graphsvc.errors import GateDataError, GraphsvcError
     from graphsvc.gate import Cost, Elementwise, Example, Gate
@@ -45,8 +46,8 @@ _HOME = {
     "aio": "",
     "connect": "client",
     "hookimpl": "hookspecs",
-    "load": "engine.graph",
-    "parse": "engine.graph",
+    "load": "engine.reading",
+    "parse": "engine.reading",
     "safe_where": "engine.builders",
 }
 """Where each public name lives. They are imported when first used: all of them take 0.4 s, and `--help` none."""

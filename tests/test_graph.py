@@ -18,10 +18,11 @@ import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.arrays import DTYPES, ArraySpec
 from graphsvc.document import GraphDocument, InputEntry, NodeEntry, document_from_dict
+from graphsvc.engine.binding import bind
+from graphsvc.engine.documents import structure_of
 from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.inference import infer_node, infer_specs
 from graphsvc.engine.registry import default_registry
-from graphsvc.engine.structure import Structure
 from graphsvc.gates.activations import Sigmoid
 from graphsvc.gates.rectifiers import LeakyRelu
 
@@ -397,7 +398,7 @@ def test_order_and_topology_are_those_of_networkx(seed):
     """Gates run in the order of networkx's generations, on which the bits of a sum depend; so stands the topology."""
     document = random_document(seed, cyclic=False)
     dag = dag_of(document)
-    structure = Structure.from_document(document, default_registry())
+    structure = structure_of(document, default_registry())
     assert [node.name for node in structure.order()] == [name for name in nx.topological_sort(dag) if name[0] == "n"]
     assert list(structure.topology) == list(dag)
     assert list(structure.topology.edges) == list(dag.edges)
@@ -409,7 +410,7 @@ def test_the_cycle_in_an_error_is_that_of_networkx(seed):
     document = random_document(seed, cyclic=True)
     names = [edge[0] for edge in nx.find_cycle(dag_of(document))]
     with pytest.raises(errors.CycleError) as caught:
-        Structure.from_document(document, default_registry())
+        structure_of(document, default_registry())
     assert " -> ".join(map(repr, names[:5])) in caught.value.message
     assert caught.value.facts["node"] == names[0]
 
@@ -437,7 +438,7 @@ def test_nodes_that_share_an_inference_learn_what_each_would_alone():
     specs = {name: ArraySpec((2,), DTYPES[entry.dtype]) for name, entry in structure.inputs.items()}
     known = {**specs, **structure.constants}
     sound, refused = [], []
-    for node in structure.bind():
+    for node in bind(structure):
         try:
             results = infer_node(node, [known[operand] for operand in node.operands])
         except errors.GraphsvcError as error:

@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from graphsvc.arrays import Array
-from graphsvc.engine.graph import ComputationalGraph, load, parse
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.reading import load, parse
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError
 from graphsvc.plaindata import number_from_data

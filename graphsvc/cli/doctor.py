@@ -13,8 +13,8 @@ from google.protobuf.internal import api_implementation
 from graphsvc.cli.printing import print_table
 from graphsvc.client import connect
 from graphsvc.engine.fusion.blocks import thread_count
-from graphsvc.engine.graph import parse
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, permitted, probe_plugin
+from graphsvc.engine.reading import parse
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError, UnreachableError
 from graphsvc.hookspecs import Checkup

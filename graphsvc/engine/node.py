@@ -8,7 +8,7 @@ from graphsvc.document import check_name, reference
 from graphsvc.errors import AttributeValueError, quoted
 
 if TYPE_CHECKING:
-    from graphsvc.engine.graph import ComputationalGraph
+    from graphsvc.engine.building import GraphBuilder
 
 __all__ = ["Node"]
 
@@ -25,7 +25,7 @@ class Node:
     # Without this, `np.ones(2) * node` becomes an array of objects.
     __array_ufunc__ = None
 
-    def __init__(self, graph: "ComputationalGraph", reference: str) -> None:
+    def __init__(self, graph: "GraphBuilder", reference: str) -> None:
         self.graph = graph
         self.reference = reference
 

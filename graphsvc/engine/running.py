@@ -11,6 +11,7 @@ from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned,
 from graphsvc.engine import backprop
 from graphsvc.engine.answers import Answer, Questions
 from graphsvc.engine.between import asked_between, asking
+from graphsvc.engine.binding import bind, sources
 from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
 from graphsvc.engine.estimate import Estimate, estimate_plan, scratch_of
@@ -81,10 +82,10 @@ class RunnableGraph:
         Raises:
             GraphError: A gate is not installed, or a node does not fit its gate.
         """
-        self.nodes = structure.bind()
+        self.nodes = bind(structure)
         self.inputs = dict(structure.inputs)
         self.constants = dict(structure.constants)
-        self.sources = structure.sources()
+        self.sources = sources(structure)
         self._recordings = Recordings()
         self.verified: set[object] = set()
         # Large graphs keep fewer plans, for each takes memory for every node.

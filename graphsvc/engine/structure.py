@@ -5,47 +5,31 @@ who ask.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any
 
 from graphsvc.arrays import Array, Literal
 from graphsvc.document import (
-    ConstantEntry,
-    GraphDocument,
-    HeldGraphEntry,
     InputEntry,
     NodeEntry,
-    OutputEntry,
     reference,
 )
-from graphsvc.engine.inference import BoundNode, described
 from graphsvc.engine.library import Library
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import (
-    ArityError,
     CycleError,
     DuplicateNameError,
-    GateError,
-    GraphError,
-    GraphsvcError,
-    PluginError,
-    UnknownGateError,
     UnknownReferenceError,
     did_you_mean,
     quoted,
 )
-from graphsvc.garbage import collection_put_off
-from graphsvc.gate import Gate, attributes_of
+from graphsvc.gate import Gate
 from graphsvc.plaindata import GraphReference
 
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["GateNode", "Structure", "check_arity"]
-
-_LISTED: Final = 16
-"""How many unknown gates an error lists."""
+__all__ = ["GateNode", "Structure", "node_of"]
 
 
 @dataclass(slots=True)
@@ -116,7 +100,7 @@ class Structure:
         self.nodes[node.name] = node
         self._order = None
         for operand in node.operands:
-            source = _node_of(operand) if ":" in operand else operand
+            source = node_of(operand) if ":" in operand else operand
             if source in self._users:
                 self._users[source].append(node.name)
             else:
@@ -156,107 +140,20 @@ class Structure:
 
     def check_reference(self, source: str, path: str = "") -> None:
         """Raise UnknownReferenceError if `source` refers to nothing in the graph."""
-        name = _node_of(source)
+        name = node_of(source)
         if not self._has(name):
             known = [*self.inputs, *self.constants, *self.nodes]
             msg = f"{_at(path)}There is no value {quoted(name)} in the graph.{did_you_mean(name, known)}"
             raise UnknownReferenceError(msg, name=name[:128], path=path)
 
-    def _check_references(self, nodes: Sequence[NodeEntry], path: str) -> None:
+    def check_references(self, nodes: Sequence[NodeEntry], path: str) -> None:
+        """Raise UnknownReferenceError if an operand of these nodes refers to nothing in the graph."""
         if len(self._users) == len(self.inputs) + len(self.constants) + len(self.nodes):
             # Whatever is referred to is there.
             return
         for i, node in enumerate(nodes):
             for j, operand in enumerate(node.operands):
                 self.check_reference(operand, f"{path}nodes[{i}].operands[{j}]")
-
-    # Documents
-
-    @classmethod
-    @collection_put_off()
-    def from_document(cls, document: GraphDocument, registry: Registry, library: Library | None = None) -> "Structure":
-        """Make the structure that a document describes.
-
-        Args:
-            document: The document.
-            registry: Where gates are looked up.
-            library: An empty one; the graphs that gates hold are put into it. Without one they cannot be run.
-
-        Raises:
-            DuplicateNameError: One name stands for two things.
-            UnknownReferenceError: An operand or an output refers to nothing, or a gate holds a graph that is not there.
-            CycleError: A value depends on itself, or a graph holds itself.
-            DocumentError: Graphs hold each other too deep.
-        """
-        library = Library() if library is None else library
-        for i, graph in enumerate(document.graphs):
-            path = f"graphs[{i}]."
-            try:
-                library.add(graph.name, cls._from_body(graph, document.gates, registry, library, path), f"{path}name")
-            except CycleError as error:
-                raise error.within(graph.name) from None
-        structure = cls._from_body(document, document.gates, registry, library)
-        library.check(structure)
-        return structure
-
-    @classmethod
-    def _from_body(
-        cls,
-        body: GraphDocument | HeldGraphEntry,
-        versions: Mapping[str, int],
-        registry: Registry,
-        library: Library,
-        path: str = "",
-    ) -> "Structure":
-        structure = cls(registry, library)
-        structure.versions = dict(versions)
-        for i, entry in enumerate(body.inputs):
-            structure.add_input(entry, f"{path}inputs[{i}].name")
-        for i, constant in enumerate(body.constants):
-            structure.add_constant(constant.name, constant.value, f"{path}constants[{i}].name")
-        for i, node in enumerate(body.nodes):
-            if node.name in structure:
-                structure.check_free(node.name, f"{path}nodes[{i}].name")
-            structure.add_node(GateNode(node.name, node.gate, node.operands, node.attributes))
-        structure._check_references(body.nodes, path)
-        for i, output in enumerate(body.outputs):
-            structure.add_output(output.name, output.source, f"{path}outputs[{i}].source")
-        structure.order()
-        return structure
-
-    def document(self) -> GraphDocument:
-        """Return the graph as a document. It says nothing else after a run than before it.
-
-        Raises:
-            UnregisteredGateError: A gate object stands in the graph that no plugin provides.
-        """
-        versions: dict[str, int] = {}
-        body = self._body(versions)
-        graphs = tuple(
-            HeldGraphEntry(name=name, **structure._body(versions)) for name, structure in self.library.graphs.items()
-        )
-        return GraphDocument(gates=dict(sorted(versions.items())), **body, graphs=graphs)
-
-    def _body(self, versions: dict[str, int]) -> dict[str, Any]:
-        """Return all of the document but the graphs that gates hold, and note the versions of its gates."""
-        nodes = []
-        for node in self.nodes.values():
-            name, attributes = node.gate_name, node.attributes
-            version = self.versions.get(name)
-            if node.gate is not None and not node.by_name:
-                name = self.registry.name_of(type(node.gate))
-                # In the object stand the graphs themselves, and here their names.
-                attributes = {key: node.attributes.get(key, value) for key, value in attributes_of(node.gate).items()}
-                version = self.versions.get(name, type(node.gate).version)
-            if version is not None:
-                versions.setdefault(name, version)
-            nodes.append(NodeEntry(name=node.name, gate=name, operands=node.operands, attributes=dict(attributes)))
-        return {
-            "inputs": tuple(self.inputs.values()),
-            "constants": tuple(ConstantEntry(name=name, value=value) for name, value in self.constants.items()),
-            "nodes": tuple(nodes),
-            "outputs": tuple(OutputEntry(name=name, source=source) for name, source in self.outputs.items()),
-        }
 
     # Graphs that gates hold
 
@@ -291,7 +188,7 @@ class Structure:
         copy.outputs = dict(self.outputs)
         return copy
 
-    # Running
+    # The topological order
 
     def order(self) -> list[GateNode]:
         """Return the gate nodes in topological order.
@@ -336,149 +233,15 @@ class Structure:
                     path[user] = iter(self._users[user])
         return []
 
-    @collection_put_off()
-    def bind(self) -> tuple[BoundNode, ...]:
-        """Find the gate of every node, and check what can be checked without shapes.
 
-        Returns:
-            The gate nodes in topological order, with their gates.
-
-        Raises:
-            UnknownGateError: Gates are not installed; the message lists them.
-            GateVersionError: One is of another version than the document was written for.
-            ArityError: A node has too few or too many operands.
-            AttributeValueError: An attribute is not one that the gate takes.
-            UnknownReferenceError: An operand names an output that its node does not have.
-        """
-        order = self.order()
-        self._check_installed(order)
-        made: dict[str, Gate] = {}
-        for node in order:
-            if node.gate is not None:
-                continue
-            # What reads alike is alike, save for the bits of a NaN.
-            said = f"{node.gate_name} {node.attributes}" if node.attributes else node.gate_name
-            if said not in made or "nan" in said:
-                made[said] = self._make_gate(node)
-            node.gate = made[said]
-        self._check_held(order)
-        # `node:first` means the first output as well as `node` does, but one value has one reference.
-        canonical = {source: self._canonical(source) for _, source in self._named_outputs()}
-        bound = tuple([_bound(node, canonical) for node in order])
-        if canonical:
-            self._check_outputs({result for node in bound for result in node.results})
-        return bound
-
-    def note_versions(self) -> None:
-        """Note the versions of the gates that are installed here, where none is noted yet."""
-        for name in dict.fromkeys(node.gate_name for node in self.nodes.values() if node.by_name):
-            with suppress(UnknownGateError, PluginError):
-                self.versions.setdefault(name, self.registry.gate_class(name).version)
-
-    def _check_installed(self, order: list[GateNode]) -> None:
-        problems: dict[str, str] = {}
-        for name in dict.fromkeys(node.gate_name for node in order if node.gate is None):
-            try:
-                self.registry.check_version(name, self.versions.get(name))
-            except UnknownGateError as error:
-                problems[name] = error.message
-            if len(problems) == _LISTED:
-                break
-        if problems:
-            raise UnknownGateError(" ".join(problems.values()), gates=",".join(problems))
-
-    def _check_held(self, order: list[GateNode]) -> None:
-        """Bind the graphs that gates hold, so that what is wrong in them is known before anything runs."""
-        for node in order:
-            gate = cast(Gate, node.gate)
-            for attribute in gate.signature.graphs:
-                try:
-                    getattr(gate, attribute).check()
-                except GraphsvcError as error:
-                    raise error.at(node.name, node.gate_name) from None
-
-    def _make_gate(self, node: GateNode) -> Gate:
-        cls = self.registry.gate_class(node.gate_name)
-        attributes = {
-            key: self.library.subgraph(value.name) if isinstance(value, GraphReference) else value
-            for key, value in node.attributes.items()
-        }
-        try:
-            return cls(**attributes)
-        except GraphError as error:
-            located = error.at(node.name, node.gate_name)
-            if "attribute" in error.facts:
-                place = f"nodes[{list(self.nodes).index(node.name)}].attributes.{error.facts['attribute']}"
-                located.facts = located.facts | {"path": place}
-            raise located from None
-        except Exception as error:
-            msg = f"its attributes cannot be checked: {described(error)}"
-            raise GateError(msg).at(node.name, node.gate_name) from error
-
-    def _canonical(self, source: str) -> str:
-        name, output = reference(source)
-        node = self.nodes.get(name)
-        if output and node and node.gate and node.gate.signature.outputs[0] == output:
-            return name
-        return source
-
-    def sources(self) -> dict[str, str]:
-        """Return the reference to the value of each output. The graph must be bound."""
-        return {name: self._canonical(source) for name, source in self.outputs.items()}
-
-    def _named_outputs(self) -> Iterator[tuple[str, str]]:
-        """Yield who refers to an output by its name, and the reference."""
-        for node in self.nodes.values():
-            for operand in node.operands:
-                if ":" in operand:
-                    yield f"Node {node.name!r}", operand
-        yield from ((f"Output {name!r}", source) for name, source in self.outputs.items() if ":" in source)
-
-    def _check_outputs(self, results: set[str]) -> None:
-        """Check references with an output name, which only a bound node can answer."""
-        for owner, source in self._named_outputs():
-            if self._canonical(source) in results:
-                continue
-            name = _node_of(source)
-            gate = self.nodes[name].gate if name in self.nodes else None
-            known = ", ".join(gate.signature.outputs) if gate else "none, for it is no gate node"
-            msg = f"{owner} refers to {quoted(source)}, but {name!r} has no such output. Its outputs: {known}."
-            raise UnknownReferenceError(msg, name=source)
-
-
-def _bound(node: GateNode, canonical: Mapping[str, str]) -> BoundNode:
-    """Return a node whose gate has been made, with the references that are not canonical replaced."""
-    name, operands, gate = node.name, node.operands, cast(Gate, node.gate)
-    signature = gate.signature
-    if not signature.accepts(len(operands)):
-        check_arity(name, node.gate_name, type(gate), len(operands))
-    if canonical:
-        operands = tuple([canonical.get(operand, operand) for operand in operands])
-    others = signature.outputs[1:]
-    results = (name, *[f"{name}:{output}" for output in others]) if others else (name,)
-    return BoundNode(name, node.gate_name, gate, operands, results)
-
-
-def _node_of(source: str) -> str:
+def node_of(source: str) -> str:
     """Return the name of the node that a reference refers to an output of."""
     return reference(source)[0] if ":" in source else source
 
 
 def _edges(node: GateNode) -> list[tuple[str, str]]:
-    return [(_node_of(operand), node.name) for operand in node.operands]
+    return [(node_of(operand), node.name) for operand in node.operands]
 
 
 def _at(path: str) -> str:
     return f"{path}: " if path else ""
-
-
-def check_arity(node: str, gate_name: str, cls: type[Gate], count: int) -> None:
-    """Raise ArityError if a gate of class `cls` does not take `count` operands."""
-    signature = cls.signature
-    if not signature.accepts(count):
-        least = "at least " if signature.variadic else ""
-        needed = len(signature.operands)
-        operands = f"{needed} operand{'s' if needed > 1 else ''} ({signature.describe_operands()})"
-        attributes = f" Attributes go by name: {', '.join(cls.model_fields)}." if cls.model_fields else ""
-        msg = f"It takes {least}{operands}, got {count}.{attributes}"
-        raise ArityError(msg).at(node, gate_name)

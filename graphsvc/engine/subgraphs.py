@@ -9,6 +9,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec, is_differentiable
 from graphsvc.document import digest_of
 from graphsvc.engine.between import asked_between
+from graphsvc.engine.documents import document_of
 from graphsvc.engine.library import Library
 from graphsvc.engine.question import judge_inputs, judge_outputs
 from graphsvc.engine.running import RunnableGraph
@@ -54,7 +55,7 @@ class HeldGraph(SubGraph):
         """The digest of the graph; None if no document can hold it, because no plugin provides a gate of it."""
         try:
             # With what it holds, and without the other graphs of its library.
-            return digest_of(Library().copy_of(self.structure).document())
+            return digest_of(document_of(Library().copy_of(self.structure)))
         except UnregisteredGateError:
             return None
 

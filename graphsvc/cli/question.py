@@ -12,7 +12,7 @@ from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import UnknownGateError
 
-__all__ = ["Question", "question_options"]
+__all__ = ["Question", "check_gates", "question_options"]
 
 _Command: TypeAlias = Callable[..., Any]
 _Option: TypeAlias = Callable[[_Command], _Command]

@@ -58,17 +58,22 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     for report in reports.values():
         if report.state is PluginState.LOADED:
             continue
-        msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
         if settings.plugin_strict:
-            raise PluginError(msg, plugin=report.namespace)
-        _LOG.warning("%s", msg)
+            raise PluginError(str(report), plugin=report.namespace)
+        _LOG.warning("%s", report)
     return registry, reports
 
 
 class Server:
-    """A gRPC server in the running event loop."""
+    """A gRPC server in the running event loop.
+
+    Attributes:
+        port: The port it listens on, once it is started.
+        plugins: What became of each plugin.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, plugins: dict[str, PluginReport]) -> None:
+        self.plugins = plugins
         self._settings = settings
         self._service = Service(registry, plugins, settings)
         self._machine = Machine.measured()

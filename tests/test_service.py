@@ -520,9 +520,7 @@ def test_a_graph_over_a_limit_is_refused(limit: str, expression: str):
     with (
         serving(environment={f"GRAPHSVC_MAX_{limit}": "2"}) as target,
         graphsvc.connect(target) as client,
-        pytest.raises(
-            errors.LimitError, match=f"this server takes 2 .--max-{limit.lower()} or GRAPHSVC_MAX_{limit}"
-        ) as caught,
+        pytest.raises(errors.LimitError, match=rf"this server takes 2 \({setters}\)") as caught,
     ):
         client.value_and_grad(graphsvc.parse(expression), {"x": [1.0]}, wrt=[])
     assert caught.value.facts["limit"] == f"max_{limit.lower()}"
@@ -534,9 +532,7 @@ def test_a_message_over_the_limit_is_refused_both_ways():
         serving(environment={"GRAPHSVC_MAX_MESSAGE_BYTES": str(2**20)}) as target,
         graphsvc.connect(target) as client,
     ):
-        with pytest.raises(
-            errors.LimitError, match=r"has 2,097,... bytes; .* takes 1,048,576 .*GRAPHSVC_MAX_MESSAGE"
-        ) as e:
+        with pytest.raises(errors.LimitError, match=r"has 2,097,... bytes; .* takes 1,048,576 .*GRAPHSVC") as caught:
             client.value_and_grad(graphsvc.parse("f = sum(x)"), {"x": np.ones(2**18)})
         assert caught.value.facts["limit"] == "max_message_bytes"
         with pytest.raises(errors.LimitError, match="--max-message-bytes"):

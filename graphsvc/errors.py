@@ -37,7 +37,7 @@ The tree::
     │   ├── GateContractError           it returned what the contract forbids
     │   └── GateDefinitionError         its class breaks the contract
     ├── PluginError                     a plugin that cannot be used
-    ├── LimitError                      more than the server allows
+    ├── LimitError                      more than the server allows, or than there is memory
     ├── StoppedError                    an evaluation was stopped between two gates
     │   └── DeadlineError
     │       └── DeadlineTooShortError   known beforehand
@@ -384,7 +384,7 @@ class PluginError(GraphsvcError):
 
 
 class LimitError(GraphsvcError):
-    """A request is larger than the server allows; sending it again does not help."""
+    """A request is larger than the server allows, or than there is memory for; sending it again does not help."""
 
     reason = "LIMIT_EXCEEDED"
 

@@ -1,5 +1,6 @@
 """Calling a gate: handing it what it asks for, and checking all that it gives back."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias, cast
@@ -15,6 +16,7 @@ from graphsvc.errors import (
     GateError,
     GateNotDifferentiableError,
     GraphsvcError,
+    LimitError,
 )
 from graphsvc.gate import Elementwise
 from graphsvc.signature import Parameter, Source
@@ -24,6 +26,7 @@ __all__ = [
     "ForwardCall",
     "Record",
     "argument_of",
+    "asked_bytes",
     "break_contract",
     "call_backward",
     "call_forward",
@@ -37,6 +40,7 @@ __all__ = [
     "listed",
     "listed_results",
     "operands_of",
+    "out_of_memory",
     "specs_of",
 ]
 
@@ -93,8 +97,33 @@ def invoke(node: BoundNode, method: str, function: Callable[..., Any], *argument
         raise _failed(node, method, error) from error
     except KeyboardInterrupt:
         raise
+    except MemoryError as error:
+        raise out_of_memory(node, f"{method} asked for", asked_bytes(error)) from error
     except BaseException as error:
         raise _failed(node, method, error) from error
+
+
+def out_of_memory(node: BoundNode, what: str, nbytes: int | None) -> LimitError:
+    """Return the error of a gate for which there is not memory enough.
+
+    Args:
+        node: Where.
+        what: What takes so many bytes.
+        nbytes: How many; None where that is not known.
+    """
+    size = "more than there are" if nbytes is None else f"{nbytes:,}"
+    facts = {} if nbytes is None else {"asked": str(nbytes)}
+    msg = f"There is not memory enough: {what} {size} bytes. Ask for less at a time."
+    return LimitError(msg, **facts).at(node.name, node.gate_name)
+
+
+def asked_bytes(error: MemoryError) -> int | None:
+    """Return how many bytes NumPy could not allocate: it names shape and dtype, as no text of a stranger's does."""
+    match error.args:
+        case (tuple() as shape, np.dtype() as dtype):
+            return math.prod(shape) * dtype.itemsize
+        case _:
+            return None
 
 
 def _failed(node: BoundNode, method: str, error: BaseException) -> GateError:

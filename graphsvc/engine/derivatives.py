@@ -26,6 +26,7 @@ from graphsvc.engine.tangents.movement import Primal
 from graphsvc.engine.tangents.verification import Verification, check_random_adjoint
 from graphsvc.errors import (
     DtypeError,
+    LimitError,
     NotDifferentiableError,
     OutputGradientError,
     RequestError,
@@ -191,10 +192,7 @@ class Derivatives:
         specs = question.specs
         if within:
             within(sum(z.nbytes * specs[x].size for z in results.values() for x in question.wrt))
-        blocks = {
-            name: {x: np.zeros((*z.shape, *specs[x].shape), z.dtype) for x in question.wrt}
-            for name, z in results.items()
-        }
+        blocks = {name: {x: _block(name, z, x, specs[x]) for x in question.wrt} for name, z in results.items()}
         rows = sum(z.size for z in results.values())
         columns = sum(question.specs[x].size for x in question.wrt)
         if columns < rows:
@@ -221,10 +219,7 @@ class Derivatives:
         if within:
             size = sum(specs[x].size for x in question.wrt)
             within(size * size * max((specs[x].dtype.itemsize for x in question.wrt), default=0))
-        blocks = {
-            x: {y: np.zeros((*specs[x].shape, *specs[y].shape), specs[x].dtype) for y in question.wrt}
-            for x in question.wrt
-        }
+        blocks = {x: {y: _block(x, specs[x], y, specs[y]) for y in question.wrt} for x in question.wrt}
         _, primal = self._primal(question)
         # Where one random direction keeps its tangents, so do all, but for a chance of zero.
         random = np.random.default_rng(7)
@@ -456,6 +451,17 @@ def _handed_over(results: Mapping[str, Array]) -> dict[str, Array]:
 
 def _like(drawn: Any, dtype: np.dtype[Any]) -> Array:
     return read_only(np.asarray(drawn).astype(dtype))
+
+
+def _block(of: str, z: Array | ArraySpec, by: str, x: ArraySpec) -> Array:
+    """Return zeros for the derivatives of one array by another. Raises LimitError where there is no memory for them."""
+    try:
+        return np.zeros((*z.shape, *x.shape), z.dtype)
+    except MemoryError:
+        nbytes = z.nbytes * x.size
+        msg = f"There is not memory enough: the derivatives of {of!r} by {by!r} have {nbytes:,} bytes. Ask for some "
+        msg += "directions alone, with jvp or hvp, or for fewer inputs with wrt."
+        raise LimitError(msg, asked=str(nbytes)) from None
 
 
 def _units(question: _Question) -> Iterator[tuple[str, tuple[int, ...], Array]]:

@@ -13,7 +13,7 @@ from graphsvc.engine.answers import Answer, Questions
 from graphsvc.engine.between import asked_between, asking
 from graphsvc.engine.binding import bind, sources
 from graphsvc.engine.cache import Cache
-from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
+from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward, out_of_memory
 from graphsvc.engine.estimate import Estimate, estimate_plan, scratch_of
 from graphsvc.engine.evaluation import Evaluation, InputGradients, Results
 from graphsvc.engine.examiner import Examiner
@@ -33,6 +33,7 @@ from graphsvc.engine.question import (
     judge_wrt,
 )
 from graphsvc.engine.structure import Structure
+from graphsvc.errors import LimitError
 from graphsvc.garbage import collection_put_off
 
 __all__ = ["Prepared", "RunnableGraph", "gradients_of"]
@@ -116,6 +117,8 @@ class RunnableGraph:
                 return known[2].quick(known[1], between)
             except GuardError:
                 return self._looped(self._judged(inputs, wrt, output_gradients, outputs), between)
+            except MemoryError as error:
+                raise self._out_of_memory(self._judged(inputs, wrt, output_gradients, outputs)) from error
         question = self._judged(inputs, wrt, output_gradients, outputs)
         return self._answered(question, known[0] if known else None, between)
 
@@ -177,7 +180,15 @@ class RunnableGraph:
                 break
             except UntrueRecordingError as error:
                 self._recordings.distrust(error.node.gate, str(error))
+            except MemoryError as error:
+                raise self._out_of_memory(question) from error
         return None, None
+
+    def _out_of_memory(self, question: _Question) -> LimitError:
+        """Return the error of a run for which there is not memory enough; it names the node of the largest value."""
+        estimate = self._estimate(question.plan, question.specs, question.wrt, question.differentiated)
+        node = next(step.node for step in question.plan.steps if step.node.name == estimate.largest_node)
+        return out_of_memory(node, "the largest value of the run has", estimate.largest)
 
     def observed(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphsvc.arrays import Array
-from graphsvc.engine.calls import Record, handed, invoke
+from graphsvc.engine.calls import Record, asked_bytes, handed, invoke, out_of_memory
 from graphsvc.engine.duals.dual import Dual, LostTangent, noted, stripped
 from graphsvc.engine.inference import BoundNode, described
 from graphsvc.errors import GateDataError, TangentLostError
@@ -51,6 +51,7 @@ def run_on_duals(node: BoundNode, method: str, function: Callable[..., Any], arg
     Raises:
         TangentLostError: It cannot be run on them; whatever goes wrong means that.
         GateError: It fails without tangents, too.
+        LimitError: There is not memory enough for it.
     """
     notes = noted()
     notes.lost = None
@@ -65,6 +66,8 @@ def run_on_duals(node: BoundNode, method: str, function: Callable[..., Any], arg
         reason = str(error)
     except (KeyboardInterrupt, TangentLostError):
         raise
+    except MemoryError as error:
+        raise out_of_memory(node, f"{method} asked for", asked_bytes(error)) from error
     except LostTangent as error:
         reason = notes.lost or str(error)
     except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything on what is no array

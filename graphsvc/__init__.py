@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from graphsvc import aio
     from graphsvc.arrays import Array, ArraySpec
     from graphsvc.client import Client, RemoteGraph, connect
+    from graphsvc.drawing.drawing import Drawing
     from graphsvc.engine.builders import safe_where
     from graphsvc.engine.diagnosis import Diagnosis
     from graphsvc.engine.evaluation import Evaluation, InputGradients
@@ -30,6 +31,7 @@ _HOME = {
     "ComputationalGraph": "engine.graph",
     "Cost": "gate",
     "Diagnosis": "engine.diagnosis",
+    "Drawing": "drawing.drawing",
     "Elementwise": "gate",
     "Evaluation": "engine.evaluation",
     "Example": "gate",
@@ -60,6 +62,7 @@ __all__ = [
     "ComputationalGraph",
     "Cost",
     "Diagnosis",
+    "Drawing",
     "Elementwise",
     "Evaluation",
     "Example",

@@ -38,6 +38,7 @@ The tree::
     │   └── GateDefinitionError         its class breaks the contract
     ├── PluginError                     a plugin that cannot be used
     ├── LimitError                      more than the server allows, or than there is memory
+    ├── DrawingError                    a picture that cannot be made in this format
     ├── StoppedError                    an evaluation was stopped between two gates
     │   └── DeadlineError
     │       └── DeadlineTooShortError   known beforehand
@@ -64,6 +65,7 @@ __all__ = [
     "DeadlineError",
     "DeadlineTooShortError",
     "DocumentError",
+    "DrawingError",
     "DtypeError",
     "DuplicateInputError",
     "DuplicateNameError",
@@ -387,6 +389,12 @@ class LimitError(GraphsvcError):
     """A request is larger than the server allows, or than there is memory for; sending it again does not help."""
 
     reason = "LIMIT_EXCEEDED"
+
+
+class DrawingError(GraphsvcError):
+    """A picture cannot be made in this format, as where it is Graphviz's and that is not installed."""
+
+    reason = "DRAWING_FAILED"
 
 
 class StoppedError(GraphsvcError):

@@ -22,13 +22,14 @@ define `backward_x`, `backward_y`, ... instead, one for each operand, of which o
 import functools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.errors import PydanticUserError
 
 from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, spec_of
+from graphsvc.cost import Cost
 from graphsvc.errors import (
     AttributeValueError,
     DtypeError,
@@ -48,19 +49,6 @@ else:
     ModelMetaclass = type(BaseModel)
 
 __all__ = ["Cost", "Elementwise", "Example", "Gate", "attributes_of"]
-
-
-class Cost(NamedTuple):
-    """What a gate takes, as far as its operands and outputs do not tell it.
-
-    Attributes:
-        flops: Floating-point operations of `forward`; backward is taken to need twice as many.
-        scratch_bytes: Bytes that `forward` or a backward takes at most at one time beside operands, outputs and
-            gradients, with what it saves for the backward pass.
-    """
-
-    flops: int
-    scratch_bytes: int
 
 
 class _GateType(ModelMetaclass):
@@ -85,7 +73,7 @@ class Gate(BaseModel, metaclass=_GateType):
     one for each operand, may stand instead; only the wanted ones are called. `infer(self, x, y)` is given an
     `ArraySpec` for each operand and returns that of the output, so that shapes are checked before anything runs.
     `cost(self, x, y)` is given the same and returns a `Cost`, where work or memory are not a few times those of
-    operands and outputs: a server admits a graph by it.
+    operands and outputs: a server admits a graph by it. A graph that the gate holds tells its own `cost`.
 
     Nothing more is needed for derivatives beyond the first, as long as `forward` and `backward` are plain NumPy: they
     run on arrays that carry tangents. A gate that leaves NumPy has no `jvp` or `hvp`, unless it is `linear` or has a

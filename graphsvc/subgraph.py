@@ -9,6 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from graphsvc.arrays import Array, ArraySpec
+from graphsvc.cost import Cost
 
 __all__ = ["SubGraph"]
 
@@ -49,6 +50,16 @@ class SubGraph(ABC):
 
         Raises:
             GraphsvcError: The inputs are not those of the graph, or do not fit a gate in it; the message says which.
+        """
+
+    @abstractmethod
+    def cost(self, *operands: ArraySpec) -> Cost:
+        """Return what a call takes on inputs of these; its bytes are those of a call or a `vjp`, with the results.
+
+        Only for operands of which `infer` knows what comes out.
+
+        Raises:
+            GraphsvcError: As `infer`, or a gate of the graph cannot say what it costs.
         """
 
     @abstractmethod

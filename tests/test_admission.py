@@ -40,7 +40,43 @@ def doubling(times: int) -> str:
 
 LONG = "x = broadcast_to(a, shape=[1000000, 1]); y = broadcast_to(a, shape=[1, 1000000]); "
 
-BOMBS = {
+
+def looping(gate: str, body: str, *shapes: tuple[int, ...], **attributes: object) -> graphsvc.ComputationalGraph:
+    """Return a graph with one gate that runs a graph `body` of a, b, c over views of these shapes."""
+    graph = graphsvc.ComputationalGraph()
+    x = graph.input("x")
+    views = [graph.add("broadcast_to", x, shape=shape) for shape in shapes]
+    held = graphsvc.parse(body, ["a", "b", "c"][: len(shapes)])
+    graph.output("f", graph.add("sum", graph.add(gate, *views, body=held, **attributes)))
+    return graph
+
+
+MILLIONS = 10_000_000
+STEPS = {"steps": 1_000_000, "trajectory": False}
+
+BOMBS: dict[str, tuple[str | graphsvc.ComputationalGraph, dict[str, object], str]] = {
+    "loop of a billion steps": (looping("odeint", "b * a", (), (1001,), (), **STEPS), {"x": 1.0}, "max_seconds"),
+    "loop of a billion steps, each dear": (
+        looping("odeint", "a @ c", (100,), (1001,), (100, 100), **STEPS),
+        {"x": 1.0},
+        "max_flops",
+    ),
+    "scan of dear steps": (
+        looping("scan", "h = c @ a; y = sum(a) * b", (500,), (MILLIONS,), (500, 500)),
+        {"x": 1.0},
+        "max_flops",
+    ),
+    "map of ten million cheap rows": (looping("map", "a + 1", (MILLIONS,)), {"x": 1.0}, "max_seconds"),
+    "map of ten million dear rows": (
+        looping("map", "sum(a * b @ b)", (MILLIONS,), (100, 100), mapped=1),
+        {"x": 1.0},
+        "max_flops",
+    ),
+    "one dear gate in a held graph": (
+        looping("checkpoint", "a @ b", (10_000, 10_000), (10_000, 10_000)),
+        {"x": 1.0},
+        "max_gate_flops",
+    ),
     "outer product of 7 TiB": (f"{LONG} f = sum(x @ y)", {"a": 1.0}, "max_tensor_bytes"),
     "sum of 7 TiB": (f"{LONG} f = sum(x + y)", {"a": 1.0}, "max_tensor_bytes"),
     "view of 4 TiB": ("f = sum(broadcast_to(x, shape=[1000000, 1000000]))", {"x": 1.0}, "max_tensor_bytes"),
@@ -105,7 +141,7 @@ def server_process(address: str) -> int:
 def test_a_bomb_is_refused_by_estimate(target, name):
     """What would take too much is refused for good, with the limit, before anything of it is allocated."""
     text, inputs, limit = BOMBS[name]
-    graph = graphsvc.parse(text)
+    graph = graphsvc.parse(text) if isinstance(text, str) else text
     process = server_process(target)
     with graphsvc.connect(target) as client:
         # The first time, the server may learn what a name means.

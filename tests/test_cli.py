@@ -146,6 +146,32 @@ def test_profile_is_two_tables(command: str):
     assert profile["nodes"][0]["output_bytes"] == 16
 
 
+def test_draw_prints_a_tree():
+    """A row for each edge, from the output down: what it leaves, its value, and the gradient that came back."""
+    for command in ("draw", "grad"):
+        done = run(command, "f = (x + y) * z", "x=-2", "y=5", "z=-4", *(["--draw"] if command == "grad" else []))
+        assert done.returncode == 0, done.stderr
+        rows = [line.split() for line in done.stdout.splitlines()]
+        assert [row for row in rows if row][2:] == [
+            ["f"],
+            ["└", "×", "-12", "1"],
+            ["├", "+", "3", "-4"],
+            ["│", "├", "x", "-2", "-4"],
+            ["│", "└", "y", "5", "-4"],
+            ["└", "z", "-4", "3"],
+        ]
+
+
+def test_a_deep_tree_does_not_run_out_of_the_terminal():
+    """What would stand too far to the right has its operands below, and each value has them once."""
+    expression = "\n".join(["h0 = x", *(f"h{i + 1} = tanh(h{i}) * h{i}" for i in range(40)), "f = h40"])
+    lines = run("draw", expression, "x=0.5").stdout.splitlines()
+    assert max(len(line) for line in lines) <= 200
+    assert sum("tanh" in line and "(above)" not in line and "(below)" not in line for line in lines) == 40
+    assert any("(above)" in line for line in lines)
+    assert any("(below)" in line for line in lines)
+
+
 def test_grad_takes_files_and_options(tmp_path: Path):
     """Graph files, arrays from files, chosen inputs and outputs, output gradients, special numbers."""
     graphsvc.parse("f = x * w; g = x + w").save(tmp_path / "g.json")
@@ -211,6 +237,13 @@ def test_whole_numbers_are_integers_where_gates_take_no_others():
         (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "--debug looks on gate by gate"),
         (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "--profile looks on gate by gate"),
         (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "--profile looks on gate by gate"),
+        (("grad", "f = x", "x=1", "--draw", "--target", "localhost:1"), 2, "Leave out --target"),
+        (("grad", "f = x", "x=1", "--draw", "--json"), 2, "Leave out --json"),
+        (("draw", "f = x", "-o", "f.gif"), 2, "End its name in .svg, .png, .pdf, .dot"),
+        (("draw", "f = x", "-o", "none/f.svg"), 2, "cannot be written: No such file"),
+        (("draw", "f = x * y", "x=1", "-o", "f.svg"), 1, "INPUT_MISSING"),
+        (("draw", "f = x", "x=1", "--unfold", "a", "--fold", "1"), 1, "no group 'a'"),
+        (("draw", "f = x + 1; g = x", "x=1", "--wrt", "x"), 1, "Error [OUTPUT_GRADIENT"),
     ],
 )
 def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):

@@ -113,6 +113,16 @@ def test_an_example_runs(script: str, arguments: list[str], says: str):
     assert says in done.stdout
 
 
+def test_the_picture_is_what_its_command_draws(tmp_path: Path):
+    """The README tells the command; the file is of the same bytes."""
+    (command,) = re.findall(r"`(graphsvc draw [^`]*)`", README)
+    words = shlex.split(command)
+    subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, timeout=100, check=True)
+    (made,) = tmp_path.iterdir()
+    assert made.read_bytes() == (ROOT / "docs" / "pictures" / made.name).read_bytes()
+    assert f"(docs/pictures/{made.name})" in README
+
+
 def test_no_example_escapes():
     """Every file of the folder is run above."""
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == {

@@ -5,17 +5,18 @@ import click
 from graphsvc.cli.printing import (
     observations_to_data,
     print_arrays,
+    print_drawing,
     print_json,
     print_observations,
     results_to_data,
 )
-from graphsvc.cli.question import Question, question_options
+from graphsvc.cli.question import Question, check_gates, question_options
 
 __all__ = ["grad"]
 
 
 @click.command()
-@question_options("wrt", "outputs", "output_gradients", "debug", "profile")
+@question_options("wrt", "outputs", "output_gradients", "debug", "profile", "draw")
 def grad(question: Question, *, as_json: bool) -> None:
     """Print outputs and input gradients of GRAPH.
 
@@ -26,8 +27,12 @@ def grad(question: Question, *, as_json: bool) -> None:
     Example:
       graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4
       graphsvc grad "f = sum((W @ x)**2)" "W=[[0.1,0.5],[-0.3,0.8]]" "x=[0.2,0.4]" --wrt x --json
+      graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4 --draw
       graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
+    if "draw" in question.options:
+        _draw(question, as_json=as_json)
+        return
     outputs, gradients = question.answer("value_and_grad")
     debug = "debug" in question.options
     if as_json:
@@ -35,3 +40,14 @@ def grad(question: Question, *, as_json: bool) -> None:
     else:
         print_arrays(outputs, gradients)
         print_observations(gradients, debug=debug)
+
+
+def _draw(question: Question, *, as_json: bool) -> None:
+    if as_json or question.target:
+        msg = f"--draw shows the gates of a run here, for people. Leave out {'--json' if as_json else '--target'}."
+        raise click.UsageError(msg)
+    check_gates(question.graph)
+    asked = {
+        name: question.options[name] for name in ("wrt", "outputs", "output_gradients") if name in question.options
+    }
+    print_drawing(question.graph.draw(question.inputs, **asked).picture)

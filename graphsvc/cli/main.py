@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "jacobian": "The derivatives of every output by every input.",
     "hessian": "The second derivatives by every pair of inputs.",
     "run": "Outputs of a graph.",
+    "draw": "Draw a graph, with its values and gradients.",
     "check": "Check a graph, and its gradients against central differences.",
     "serve": "Serve gradients over gRPC.",
     "config": "Show the settings of a server, and where each comes from.",

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
 from graphsvc.arrays import Array
+from graphsvc.drawing.picture import Picture
+from graphsvc.drawing.terminal import HEADINGS, tree_rows
 from graphsvc.engine.diagnosis import Finding
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.profile import Cost
@@ -21,6 +23,7 @@ __all__ = [
     "observations_to_data",
     "print_arrays",
     "print_blocks",
+    "print_drawing",
     "print_json",
     "print_observations",
     "print_parts",
@@ -119,11 +122,20 @@ def print_blocks(blocks: Mapping[str, Mapping[str, Array]], *, as_json: bool, wh
     print_table(("of", "by", "derivatives"), rows)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+def print_drawing(picture: Picture) -> None:
+    """Print a picture as a tree from the outputs down, a row for each edge."""
+    print_table(HEADINGS, tree_rows(picture), overflow="ellipsis")
+    if picture.note:
+        print(picture.note)  # noqa: T201 - the command's output
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], overflow: OverflowMethod = "fold"
+) -> None:
     """Print a table; plain where it is not read in a terminal, and then as wide as it needs to be."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow=overflow, no_wrap=overflow == "ellipsis")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     console = Console()

@@ -12,12 +12,12 @@ from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import UnknownGateError
 
-__all__ = ["Question", "check_gates", "question_options"]
+__all__ = ["OPTIONS", "Question", "check_gates", "question_options"]
 
 _Command: TypeAlias = Callable[..., Any]
 _Option: TypeAlias = Callable[[_Command], _Command]
 
-_OPTIONS: Final[dict[str, _Option]] = {
+OPTIONS: Final[dict[str, _Option]] = {
     "outputs": click.option(
         "--output", "outputs", multiple=True, metavar="NAME", help="Only this output; may be repeated."
     ),
@@ -45,6 +45,7 @@ _OPTIONS: Final[dict[str, _Option]] = {
         is_flag=True,
         help="Measure time and bytes of each gate, run one by one; not with --target.",
     ),
+    "draw": click.option("--draw", is_flag=True, help="Draw the graph as a tree, with every value and gradient."),
 }
 """Options by the argument of `ComputationalGraph`'s methods that each gives."""
 
@@ -118,7 +119,7 @@ def question_options(*names: str) -> Callable[[_Command], _Command]:
         json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         decorated: _Command = graph_argument(inputs_argument(json_option(remote_options(asked))))
         for name in reversed(names):
-            decorated = _OPTIONS[name](decorated)
+            decorated = OPTIONS[name](decorated)
         return decorated
 
     return decorate

@@ -14,10 +14,11 @@ from typing import Final
 import numpy as np
 
 from graphsvc.arrays import ArraySpec
+from graphsvc.cost import Cost
 from graphsvc.engine.inference import BoundNode, Spec, described
 from graphsvc.engine.plan import Plan, Step
 from graphsvc.errors import GateContractError, GateError
-from graphsvc.gate import Cost, Elementwise
+from graphsvc.gate import Elementwise
 
 __all__ = ["Estimate", "cost_of", "estimate_plan", "scratch_of"]
 
@@ -45,10 +46,11 @@ class Estimate:
         output_elements: Elements of the outputs.
         flops: Floating-point operations.
         touched_bytes: Bytes that gates read and write.
-        calls: How many times a gate is called.
+        calls: How many times a gate is called, those in held graphs with them.
         largest: Bytes of the largest value, as its shape says even where it is a view.
         largest_node: The node that makes it; empty if no gate does.
-        dearest: Floating-point operations of the gate that needs most, which cannot be stopped meanwhile.
+        dearest: Floating-point operations of the gate that needs most, which cannot be stopped meanwhile; of gates that
+            hold graphs, which can be, those of the gate there that needs most.
         dearest_node: Its node.
         unknown: The first node whose outputs cannot be inferred, which are not in these numbers; empty if none.
     """
@@ -86,8 +88,9 @@ def cost_of(node: BoundNode, operands: Sequence[ArraySpec], outputs: Sequence[Ar
     except BaseException as error:
         msg = f"cost failed: {described(error)}"
         raise GateError(msg).at(node.name, node.gate_name) from error
-    if not isinstance(cost, tuple) or len(cost) != 2 or not all(type(number) is int and number >= 0 for number in cost):
-        msg = "cost must return graphsvc.Cost(flops, scratch_bytes), two integers from 0."
+    counts = isinstance(cost, tuple) and all(type(number) is int and number >= 0 for number in cost)
+    if not counts or len(cost) not in (2, len(Cost._fields)):
+        msg = "cost must return graphsvc.Cost(flops, scratch_bytes), of integers from 0."
         raise GateContractError(msg).at(node.name, node.gate_name)
     return Cost(*cost)
 
@@ -136,17 +139,19 @@ def estimate_plan(plan: Plan, specs: Mapping[str, Spec], wrt: Iterable[str]) -> 
     touched = {node.name: sum(known[name].nbytes for name in (*node.operands, *node.results)) for node in nodes}
     sizes = {node.name: max(known[result].nbytes for result in node.results) for node in nodes}
     largest = max(sizes, key=sizes.__getitem__, default="")
-    dearest = max(costs, key=lambda name: costs[name].flops, default="")
+    # A gate that holds graphs can be stopped between the gates that it calls.
+    alone = {name: cost.dearest if cost.calls else cost.flops for name, cost in costs.items()}
+    dearest = max(alone, key=alone.__getitem__, default="")
     return Estimate(
         peak_bytes=ledger.peak + _RUN_BYTES + _NODE_BYTES * len(steps),
         result_bytes=sum(outputs) + sum(gradients),
         output_elements=sum(known[source].size for source in plan.outputs.values() if source in known),
         flops=sum(cost.flops * passes[name] for name, cost in costs.items()),
         touched_bytes=sum(nbytes * passes[name] for name, nbytes in touched.items()),
-        calls=sum(passes.values()),
+        calls=sum(passes[name] * (1 + cost.calls) for name, cost in costs.items()),
         largest=sizes.get(largest, 0),
         largest_node=largest,
-        dearest=costs[dearest].flops if dearest else 0,
+        dearest=alone.get(dearest, 0),
         dearest_node=dearest,
         unknown=unknown,
     )

@@ -63,3 +63,4 @@ class Evaluation:
     runnable: object = field(repr=False)
     inputs: dict[str, ArraySpec] = field(repr=False)
     records: dict[str, Record] = field(repr=False)
+    given: dict[str, Array] = field(repr=False)

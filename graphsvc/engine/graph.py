@@ -9,6 +9,9 @@ import numpy as np
 
 from graphsvc.arrays import DTYPES, Array, ArraySpec, spec_of
 from graphsvc.document import GraphDocument, InputEntry, digest_of, document_to_json
+from graphsvc.drawing.drawing import Drawing
+from graphsvc.drawing.folding import folded
+from graphsvc.drawing.picture import Trace
 from graphsvc.engine.between import asking
 from graphsvc.engine.building import GraphBuilder
 from graphsvc.engine.derivatives import Blocks, Derivatives
@@ -18,6 +21,7 @@ from graphsvc.engine.evaluation import Evaluation, InputGradients
 from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
 from graphsvc.engine.node import Node
+from graphsvc.engine.picturing import picture_of, trace_of
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry
 from graphsvc.engine.running import Prepared, RunnableGraph
@@ -320,6 +324,46 @@ class ComputationalGraph(GraphBuilder):
         Arguments and errors are those of `value_and_grad`, whose answer `Prepared.run` gives.
         """
         return self._bind().prepared(inputs, wrt, output_gradients, outputs)
+
+    # Drawing --------------------------------------------------------------------------------------------------------
+
+    def draw(
+        self,
+        evaluation: Evaluation | Mapping[str, object] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        wrt: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        fold: int | None = 150,
+        unfold: Iterable[str] = (),
+    ) -> Drawing:
+        """Draw the graph, left to right, with values above the edges in green and gradients below them in red.
+
+        Gates run one by one for it. Where no gradients are asked for and none can be had, as for several outputs,
+        values are drawn alone, and the picture says why.
+
+        Args:
+            evaluation: What `forward` returned, or the inputs by name; None draws the graph without numbers, of which
+                the gates need not be installed.
+            output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
+            wrt: Inputs whose gradients are wanted; None means every floating-point one.
+            outputs: Outputs that are run; None means all.
+            fold: The most nodes that are drawn one by one; those of a larger graph are folded into groups, by the part
+                of their names before a dot, or by where they stand. None folds nothing.
+            unfold: Names of groups to be drawn open.
+
+        Raises:
+            MissingEvaluationError: The graph has changed since `forward`.
+            GraphsvcError: As `value_and_grad`.
+        """
+        trace = Trace()
+        if isinstance(evaluation, Evaluation) and evaluation.runnable is not self._runnable:
+            msg = "The graph was changed since this forward. Call forward first."
+            raise MissingEvaluationError(msg)
+        if evaluation is not None:
+            inputs = evaluation.given if isinstance(evaluation, Evaluation) else evaluation
+            trace = trace_of(self._bind(), inputs, wrt, output_gradients, outputs)
+        return Drawing(folded(picture_of(self._structure, trace), fold, unfold))
 
     # Derivatives along directions -----------------------------------------------------------------------------------
 

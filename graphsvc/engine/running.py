@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, Literal, is_differentiable, owned, read_only, spec_of
+from graphsvc.drawing.picture import Trace
 from graphsvc.engine import backprop
 from graphsvc.engine.answers import Answer, Questions
 from graphsvc.engine.between import asked_between, asking
@@ -33,6 +34,7 @@ from graphsvc.engine.question import (
     judge_wrt,
 )
 from graphsvc.engine.structure import Structure
+from graphsvc.engine.tracing import Tracer
 from graphsvc.errors import LimitError
 from graphsvc.garbage import collection_put_off
 
@@ -214,14 +216,31 @@ class RunnableGraph:
             results, gradients = self._looped(question, between, *calls)
         else:
             examiner = Examiner(*calls)
-            examiner.given_values(question.plan, question.inputs, {**self.constants, **question.inputs})
-            results, gradients = self._looped(
-                question, between, examiner.forward, examiner.backward, examiner.given_gradients
-            )
-            examiner.final_gradients(gradients)
+            results, gradients = self._examined(question, between, examiner)
             gradients.diagnosis = examiner.diagnosis()
         if profile:
             gradients.profile = profiler.profile()
+        return results, gradients
+
+    def traced(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+    ) -> Trace:
+        """Run as `observed` does, and note what every value and every gradient was like."""
+        tracer = Tracer()
+        self._examined(self._judged(inputs, wrt, output_gradients, outputs), None, tracer)
+        return tracer.trace()
+
+    def _examined(self, question: _Question, between: Callable[[], None] | None, examiner: Examiner) -> Results:
+        """Answer with the two loops, under the eyes of an examiner."""
+        examiner.given_values(question.plan, question.inputs, {**self.constants, **question.inputs})
+        results, gradients = self._looped(
+            question, between, examiner.forward, examiner.backward, examiner.given_gradients
+        )
+        examiner.final_gradients(gradients)
         return results, gradients
 
     def explained(
@@ -256,7 +275,7 @@ class RunnableGraph:
         with np.errstate(all="ignore"):
             records = backprop.forward(plan.steps, values)
         outputs = {name: read_only(np.asarray(values[source])) for name, source in plan.outputs.items()}
-        return Evaluation(outputs, self, specs, records)
+        return Evaluation(outputs, self, specs, records, arrays)
 
     def backward(
         self,

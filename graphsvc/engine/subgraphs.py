@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from graphsvc.arrays import Array, ArraySpec, is_differentiable
+from graphsvc.cost import Cost
 from graphsvc.document import digest_of
 from graphsvc.engine.between import asked_between
 from graphsvc.engine.documents import document_of
@@ -67,16 +68,22 @@ class HeldGraph(SubGraph):
         """See `SubGraph.infer`."""
 
         def inferred(runnable: RunnableGraph) -> tuple[ArraySpec, ...] | None:
-            # Declared shapes and dtypes are judged as at a call; these arrays take no memory.
-            arrays = {
-                name: np.broadcast_to(np.zeros((), spec.dtype), spec.shape)
-                for name, spec in self._named(operands).items()
-            }
-            judge_inputs(self.structure.inputs, arrays)
+            # Declared shapes and dtypes are judged as at a call.
+            judge_inputs(self.structure.inputs, self._likenesses(operands))
             specs = runnable.output_specs(self._named(operands), self.outputs)
             return None if specs is None else tuple(specs.values())
 
         return self._told(inferred)
+
+    def cost(self, *operands: ArraySpec) -> Cost:
+        """See `SubGraph.cost`."""
+
+        def estimated(runnable: RunnableGraph) -> Cost:
+            arrays = self._likenesses(operands)
+            forward, both = (runnable.estimated(arrays, wrt, None) for wrt in ((), None))
+            return Cost(forward.flops, both.peak_bytes, forward.calls, forward.dearest)
+
+        return self._told(estimated)
 
     def __call__(self, *operands: Array) -> tuple[Array, ...]:
         """See `SubGraph.__call__`."""
@@ -129,6 +136,12 @@ class HeldGraph(SubGraph):
             msg += " Give the gate as many operands as the graph has inputs for, or declare the missing inputs there."
             raise ArityError(msg)
         return dict(zip(self.inputs, operands, strict=True))
+
+    def _likenesses(self, operands: Sequence[ArraySpec]) -> dict[str, Array]:
+        """Return arrays of these shapes and dtypes by name, which take no memory."""
+        return {
+            name: np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for name, spec in self._named(operands).items()
+        }
 
     def _plain(self, operands: Sequence[Any]) -> dict[str, Array]:
         """Return the operands by name; NumPy's numbers become arrays, and anything but plain arrays is refused."""

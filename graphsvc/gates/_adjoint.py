@@ -8,10 +8,19 @@ import numpy as np
 from graphsvc.arrays import Array
 from graphsvc.errors import GateDataError
 
-__all__ = ["DENSE", "dense_rows", "solved", "solved_dense"]
+__all__ = ["DENSE", "dense_rows", "solved", "solved_dense", "system_bytes"]
 
 DENSE: Final = 64
 """Unknowns up to which the matrix is made and factorised; beyond, GMRES asks for products alone."""
+
+
+_RESTART: Final = 50
+"""Vectors that GMRES keeps."""
+
+
+def system_bytes(size: int) -> int:
+    """Return the bytes that a system of so many unknowns takes at most."""
+    return 8 * size * (6 * size + 16 if size <= DENSE else _RESTART + 16)
 
 
 def dense_rows(transposed: Callable[[Array], Array], size: int) -> Array:
@@ -69,7 +78,7 @@ def solved(
         return right * norm
     # SciPy would take a product that is no array of float64 for what it is.
     operator = LinearOperator((right.size, right.size), matvec=product, dtype=np.float64)
-    solution, _ = gmres(operator, right / norm, rtol=tolerance, atol=0.0, restart=min(right.size, 50), maxiter=20)
+    solution, _ = gmres(operator, right / norm, rtol=tolerance, atol=0.0, restart=min(right.size, _RESTART), maxiter=20)
     left = float(np.linalg.norm(product(solution) - right / norm))
     if required and not left <= 10 * tolerance:
         msg = f"GMRES left {left:.1e} of the right-hand side after 1000 products with {what}, for a tolerance of "

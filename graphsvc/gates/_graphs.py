@@ -1,7 +1,7 @@
 """What gates that hold graphs have in common: checks of the graph's outputs, and sums over its calls."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -9,7 +9,20 @@ from graphsvc.arrays import Array, ArraySpec, is_differentiable
 from graphsvc.errors import AttributeValueError, DtypeError, GateDataError, ShapeError
 from graphsvc.subgraph import SubGraph
 
-__all__ = ["Sums", "graph_of", "outputs_of", "require_same", "slice_of", "sliced", "stacked"]
+__all__ = [
+    "KEPT",
+    "Sums",
+    "graph_of",
+    "outputs_of",
+    "require_same",
+    "slice_of",
+    "sliced",
+    "stacked",
+    "sums_bytes",
+]
+
+KEPT: Final = 256
+"""Bytes of an array in a list, beside its elements."""
 
 
 def outputs_of(graph: SubGraph, attribute: str, *counts: int) -> None:
@@ -94,6 +107,11 @@ def sliced(attribute: str, count: int, xs: Sequence[ArraySpec]) -> int:
 def slice_of(x: ArraySpec) -> ArraySpec:
     """Return what a slice along the first axis is."""
     return ArraySpec(x.shape[1:], x.dtype)
+
+
+def sums_bytes(operands: Sequence[ArraySpec]) -> int:
+    """Return the bytes that `Sums` of gradients take at most, with what is being added."""
+    return sum(4 * operand.nbytes for operand in operands)
 
 
 class Sums:

@@ -8,8 +8,18 @@ from pydantic import Field
 
 from graphsvc.arrays import Array, ArraySpec, is_differentiable, spec_of
 from graphsvc.errors import DtypeError, ShapeError
-from graphsvc.gate import Example, Gate
-from graphsvc.gates._graphs import Sums, graph_of, outputs_of, require_same, slice_of, sliced, stacked
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._graphs import (
+    KEPT,
+    Sums,
+    graph_of,
+    outputs_of,
+    require_same,
+    slice_of,
+    sliced,
+    stacked,
+    sums_bytes,
+)
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.subgraph import SubGraph
 
@@ -36,6 +46,9 @@ class Checkpoint(Gate):
     def infer(self, *xs: ArraySpec) -> tuple[ArraySpec, ...] | None:
         outputs_of(self.body, "body", 1)
         return self.body.infer(*xs)
+
+    def cost(self, *xs: ArraySpec) -> Cost:
+        return self.body.cost(*xs)
 
     def forward(self, *xs: Array) -> Array:
         return self.body(*xs)[0]
@@ -78,6 +91,9 @@ class Cond(Gate):
         require_same(self.otherwise, "otherwise", otherwise[0], then[0], f"that of {self.then.name!r} for 'then'")
         return then[0]
 
+    def cost(self, condition: ArraySpec, *xs: ArraySpec) -> Cost:
+        return Cost(*map(max, self.then.cost(*xs), self.otherwise.cost(*xs)))
+
     def _chosen(self, condition: Array) -> SubGraph:
         return self.then if condition else self.otherwise
 
@@ -115,6 +131,16 @@ class Map(Gate):
         made = self.body.infer(*map(slice_of, xs[:count]), *xs[count:])
         return None if made is None else ArraySpec((length, *made[0].shape), made[0].dtype)
 
+    def cost(self, *xs: ArraySpec) -> Cost:
+        count = self._mapped(xs)
+        slices, whole = xs[:count], xs[count:]
+        length = sliced("mapped", count, xs)
+        made = self.infer(*xs)
+        assert made is not None  # noqa: S101 - the cost is asked only then
+        # A result, or gradients, of every slice.
+        kept = max(made.nbytes, sum(x.nbytes for x in slices)) + length * count * KEPT
+        return self.body.cost(*map(slice_of, slices), *whole).times(length, kept + sums_bytes(whole))
+
     def _mapped(self, xs: Sequence[object]) -> int:
         return len(xs) if self.mapped is None else self.mapped
 
@@ -126,13 +152,16 @@ class Map(Gate):
 
     def backward(self, dz: Array, xs: tuple[Array, ...]) -> Sequence[Array | None]:
         count = self._mapped(xs)
-        gradients = [self.body.vjp((*(x[i] for x in xs[:count]), *xs[count:]), (dz[i],)) for i in range(len(xs[0]))]
         whole = Sums(xs)
-        for gradient in gradients:
+        parts: list[list[Array | None]] = [[] for _ in range(count)]
+        for i in range(len(xs[0])):
+            gradients = self.body.vjp((*(x[i] for x in xs[:count]), *xs[count:]), (dz[i],))
+            for part, gradient in zip(parts, gradients, strict=False):
+                part.append(gradient)
             for position in range(count, len(xs)):
-                whole.add(position, gradient[position])
-        parts = [_restacked(x, [gradient[i] for gradient in gradients]) for i, x in enumerate(xs[:count])]
-        return [*parts, *whole.gradients()[count:]]
+                whole.add(position, gradients[position])
+        slices = [_restacked(x, part) for x, part in zip(xs, parts, strict=False)]
+        return [*slices, *whole.gradients()[count:]]
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -168,6 +197,16 @@ class Scan(Gate):
             return None
         require_same(self.body, "body", made[0], init, "operand 'init'")
         return made[0], ArraySpec((length, *made[-1].shape), made[-1].dtype)
+
+    def cost(self, init: ArraySpec, *xs: ArraySpec) -> Cost:
+        slices, whole = xs[: self.scanned], xs[self.scanned :]
+        length = sliced("scanned", self.scanned, xs)
+        made = self.infer(init, *xs)
+        assert made is not None  # noqa: S101 - the cost is asked only then
+        # A carry of every call, and its result, or the gradients of its slices.
+        kept = (length + 4) * init.nbytes + max(made[1].nbytes, sum(x.nbytes for x in slices))
+        kept += length * (self.scanned + 2) * KEPT + sums_bytes(whole)
+        return self.body.cost(init, *map(slice_of, slices), *whole).times(length, kept)
 
     def _order(self, xs: Sequence[Array]) -> range:
         order = range(len(xs[0]))

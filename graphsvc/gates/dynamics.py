@@ -8,8 +8,8 @@ from pydantic import Field
 
 from graphsvc.arrays import Array, ArraySpec, narrowed, require_floating, widened
 from graphsvc.errors import AttributeValueError, ShapeError
-from graphsvc.gate import Example, Gate
-from graphsvc.gates._graphs import Sums, graph_of, outputs_of, require_same
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._graphs import KEPT, Sums, graph_of, outputs_of, require_same, sums_bytes
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.subgraph import SubGraph
 
@@ -66,11 +66,22 @@ class OdeInt(Gate):
             msg = f"The graph {self.body.name!r} given for 'body' has the inputs {', '.join(self.body.inputs)}, but is "
             msg += f"handed y, t and {len(theta)} values for theta. Declare these, in this order; t may be left out."
             raise AttributeValueError(msg, attribute="body")
-        made = self.body.infer(y0, *[ArraySpec((), _real(y0.dtype))] * self._timed(theta), *theta)
+        made = self.body.infer(*self._asked(y0, theta))
         if made is None:
             return None
         require_same(self.body, "body", made[0], y0, "operand 'y0'")
         return ArraySpec((*t.shape, *y0.shape) if self.trajectory else y0.shape, y0.dtype)
+
+    def _asked(self, y0: ArraySpec, theta: Sequence[ArraySpec]) -> list[ArraySpec]:
+        """Return what the graph is run on."""
+        return [y0, *[ArraySpec((), _real(y0.dtype))] * self._timed(theta), *theta]
+
+    def cost(self, y0: ArraySpec, t: ArraySpec, *theta: ArraySpec) -> Cost:
+        steps = (t.shape[0] - 1) * self.steps
+        # The states; times and lengths; in a step a dozen arrays like the state, of which some are in double precision.
+        kept = steps * (y0.nbytes + 2 * KEPT) + t.size * KEPT + 32 * max(y0.dtype.itemsize, 8) * y0.size
+        body = self.body.cost(*self._asked(y0, theta)).times(4 * steps, kept + sums_bytes(theta))
+        return body._replace(flops=body.flops + 20 * steps * y0.size)
 
     def _timed(self, theta: Sequence[object]) -> bool:
         """Tell whether the graph asks for the time."""

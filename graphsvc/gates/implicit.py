@@ -8,9 +8,9 @@ from pydantic import Field
 
 from graphsvc.arrays import Array, ArraySpec, require_floating
 from graphsvc.errors import GateDataError
-from graphsvc.gate import Example, Gate
-from graphsvc.gates._adjoint import DENSE, dense_rows, solved, solved_dense
-from graphsvc.gates._graphs import graph_of, outputs_of, require_same
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._adjoint import DENSE, dense_rows, solved, solved_dense, system_bytes
+from graphsvc.gates._graphs import graph_of, outputs_of, require_same, sums_bytes
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.subgraph import SubGraph
 
@@ -20,6 +20,15 @@ _TOLERANCE: Final = (
     "How close it must come, relative to the largest element of the solution, or absolute where that is less than one; "
     "None means 64 times the precision of the dtype."
 )
+
+
+_RUNS: Final = 100
+_STEPS: Final = 10
+_PRODUCTS: Final = 50
+"""How many repetitions, steps of Newton's method, and products of GMRES are counted where the limit is higher.
+
+How many it takes, the data decide; few take more, and what does not converge can be stopped between two of them.
+"""
 
 
 class _Implicit(Gate):
@@ -38,6 +47,11 @@ class _Implicit(Gate):
             return None
         require_same(self.body, "body", made[0], x0, "operand 'x0'")
         return x0
+
+    def _cost(self, x0: ArraySpec, theta: Sequence[ArraySpec], runs: int) -> Cost:
+        """Return the cost of so many runs of the graph, and of a linear system."""
+        body = self.body.cost(x0, *theta)
+        return body.times(runs, 8 * x0.nbytes + system_bytes(x0.size) + sums_bytes(theta))
 
     def _allowed(self, x: Array) -> float:
         """Return the largest change of `x` that counts as none."""
@@ -74,6 +88,9 @@ class FixedPoint(_Implicit):
     name: ClassVar[str] = "fixed_point"
 
     max_iterations: Annotated[int, Field(ge=1, le=10**7, description="How often the graph is run at most.")] = 1000
+
+    def cost(self, x0: ArraySpec, *theta: ArraySpec) -> Cost:
+        return self._cost(x0, theta, min(self.max_iterations, _RUNS) + min(x0.size, DENSE))
 
     def forward(self, x0: Array, *theta: Array) -> Array:
         x, change = x0, np.inf
@@ -129,6 +146,10 @@ class Root(_Implicit):
     name: ClassVar[str] = "root"
 
     max_iterations: Annotated[int, Field(ge=1, le=10**6, description="Steps of Newton's method at most.")] = 50
+
+    def cost(self, x0: ArraySpec, *theta: ArraySpec) -> Cost:
+        products = 3 * x0.size if x0.size <= DENSE else _PRODUCTS
+        return self._cost(x0, theta, min(self.max_iterations, _STEPS) * (2 + products))
 
     def forward(self, x0: Array, *theta: Array) -> Array:
         x, residual = x0.copy(), self.body(x0, *theta)[0]

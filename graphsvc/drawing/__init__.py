@@ -1,0 +1,1 @@
+"""Drawing: a graph as a picture, left to right, with values in green and gradients in red."""

@@ -53,8 +53,9 @@ def draw(
         msg = f"{path.name!r} says no format. End its name in {', '.join(f'.{kind}' for kind in FORMATS)}."
         raise click.BadParameter(msg, param_hint="-o")
     made = read_graph(graph)
-    check_gates(made)
     given = read_inputs(inputs, made)
+    if given:
+        check_gates(made)
     drawing = made.draw(
         given if given or not made.inputs else None,
         output_gradients=read_inputs(output_gradients) or None,

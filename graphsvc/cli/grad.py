@@ -47,7 +47,5 @@ def _draw(question: Question, *, as_json: bool) -> None:
         msg = f"--draw shows the gates of a run here, for people. Leave out {'--json' if as_json else '--target'}."
         raise click.UsageError(msg)
     check_gates(question.graph)
-    asked = {
-        name: question.options[name] for name in ("wrt", "outputs", "output_gradients") if name in question.options
-    }
+    asked = {name: value for name, value in question.options.items() if name not in ("draw", "debug", "profile")}
     print_drawing(question.graph.draw(question.inputs, **asked).picture)

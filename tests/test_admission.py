@@ -72,6 +72,11 @@ BOMBS: dict[str, tuple[str | graphsvc.ComputationalGraph, dict[str, object], str
         {"x": 1.0},
         "max_flops",
     ),
+    "sum over all pairs of letters": (
+        "x = broadcast_to(a, shape=[1000000]); f = einsum(x, x, subscripts='i,j->')",
+        {"a": 1.0},
+        "max_gate_flops",
+    ),
     "one dear gate in a held graph": (
         looping("checkpoint", "a @ b", (10_000, 10_000), (10_000, 10_000)),
         {"x": 1.0},

@@ -154,6 +154,8 @@ def test_a_finding_is_marked_at_the_first_node():
     assert list(marked) == ["log", "multiply"]
     assert "outside of the gate's domain" in marked["log"]
     assert {"NaN first here", "NaN gradient first here"} <= set(texts(drawing.svg, "loud"))
+    drawing = graphsvc.parse("f = x * 2").draw({"x": np.inf}, {"f": np.nan})
+    assert [node.id for node in drawing.picture.nodes if node.finding] == ["x", "output f"]
 
 
 def test_gradients_that_vanish_or_explode_are_tinted():
@@ -161,6 +163,8 @@ def test_gradients_that_vanish_or_explode_are_tinted():
     drawing = graphsvc.parse("f = x * 1e-9 + y + 0 * z").draw({"x": 1.0, "y": 1.0, "z": 1.0})
     flows = {edge.source: edge.flow for edge in drawing.picture.edges}
     assert (flows["x"], flows["y"], flows["z"]) == ("vanishing", "", "")
+    drawing = graphsvc.parse("f = x * 1e-6 + y").draw({"x": 1.0, "y": 1.0})
+    assert {edge.flow for edge in drawing.picture.edges} == {""}
     drawing = graphsvc.parse("f = x * 1e9 + y").draw({"x": 1.0, "y": 1.0})
     flows = {edge.source: edge.flow for edge in drawing.picture.edges}
     assert (flows["x"], flows["y"]) == ("exploding", "")
@@ -233,6 +237,21 @@ def test_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DrawingError, match="Graphviz, which is not installed"):
         drawing.save(tmp_path / "g.png")
     assert not (tmp_path / "g.png").exists()
+
+
+def test_the_sum_at_a_value_counts_the_branches_into_groups():
+    """What several edges into a group bring back is not told apart, so their sum stands for it."""
+    graph = ComputationalGraph()
+    x = graph.input("x")
+    terms = [graph.add("multiply", x, float(i), name=f"group{i // 3}.product{i}") for i in range(6)]
+    total = terms[0]
+    for i, term in enumerate(terms[1:]):
+        total = graph.add("add", total, term, name=f"sums.sum{i}")
+    graph.output("f", total)
+    picture = graph.draw({"x": 1.0}, fold=8).picture
+    assert [node.name for node in picture.nodes if node.kind == "group"] == ["group0", "group1", "sums"]
+    assert "Σ 6 branches = 15" in texts(graph.draw({"x": 1.0}, fold=8).svg, "gradient")
+    assert [edge.count for edge in picture.edges if edge.source == "x"] == [3, 3]
 
 
 # Large graphs

@@ -12,6 +12,7 @@ from graphsvc import parse
 from graphsvc.arrays import is_differentiable
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError
 from graphsvc.gate import Example
 from graphsvc.gates.control import Map, Scan
@@ -147,3 +148,126 @@ def test_what_a_held_graph_costs_is_counted_once_for_each_run():
     assert 1.99 * one.calls < twice.calls
     assert one.flops > 500 * one.dearest
     assert one.dearest == twice.dearest == 2 * 30**3
+
+
+SHAPES = [
+    ("affine", {}, (3000, 3), (3, 300), (300,)),
+    ("cho_solve", {}, (4, 4), (1000, 4, 2)),
+    ("cholesky", {}, (300, 300)),
+    ("det", {}, (300, 300)),
+    ("dot", {}, (300, 3), (3, 300)),
+    ("eigh", {}, (300, 300)),
+    ("eigh", {}, (3000, 3, 3)),
+    ("einsum", {"subscripts": "ab,bc,cd->"}, (300, 3), (3, 300), (300, 3)),
+    ("einsum", {"subscripts": "ai,bi,ci->"}, (100, 50), (120, 50), (140, 50)),
+    ("einsum", {"subscripts": "ii->i"}, (500, 500)),
+    ("expm", {}, (300, 300)),
+    ("expm", {}, (3000, 2, 2)),
+    ("fft", {"n": 100_000}, (3,)),
+    ("fft", {}, (10_007,)),
+    ("inv", {}, (300, 300)),
+    ("irfft", {}, (50_000,)),
+    ("lstsq", {}, (3000, 3), (3000,)),
+    ("lstsq", {}, (20, 3), (400, 20, 3)),
+    ("lu", {}, (300, 300)),
+    ("matrix_norm", {"ord": 2}, (3, 3000)),
+    ("matrix_power", {"n": -5}, (300, 300)),
+    ("matrix_power", {"n": 7}, (3000, 2, 2)),
+    ("max_pool2d", {"kernel_size": 7, "stride": 1, "padding": 3}, (2, 100, 100)),
+    ("median", {}, (300, 300)),
+    ("pinv", {}, (3000, 3)),
+    ("pinv", {}, (3, 3000)),
+    ("qr", {}, (3000, 3, 3)),
+    ("rfft", {}, (100_003,)),
+    ("searchsorted", {}, (1,), (100_000,)),
+    ("solve", {}, (4, 4), (1000, 4, 2)),
+    ("solve", {}, (5, 5), (5, 3000)),
+    ("sort", {"axis": 0, "descending": True}, (3000, 30)),
+    ("svd", {}, (3000, 3)),
+    ("svd", {}, (300, 300)),
+    ("tensordot", {"axes": 1}, (300, 3), (3, 300)),
+    ("topk", {"k": 1}, (100_000,)),
+    ("triangular_solve", {}, (5, 5), (5, 3000)),
+]
+"""Gates, attributes, and shapes of operands: square, tall, wide, many, and of awkward lengths."""
+
+
+@pytest.mark.parametrize(("gate", "attributes", "shapes"), [(g, a, s) for g, a, *s in SHAPES], ids=str)
+def test_a_gate_of_matrices_orders_or_spectra_takes_no_more_than_the_estimate(gate, attributes, shapes):
+    """Whatever the shapes of its operands, in single precision as well."""
+    random = np.random.default_rng(1)
+    operands = [random.normal(size=shape) / 10 for shape in shapes]
+    if len(shapes[0]) > 1 and shapes[0][-1] == shapes[0][-2]:
+        # Positive definite, and close to one.
+        operands[0] = operands[0] @ operands[0].swapaxes(-1, -2) / shapes[0][-1] + np.eye(shapes[0][-1])
+    made = default_registry().gate_class(gate)(**attributes)
+    for dtype in (np.float64, np.float32):
+        given = [x.astype(dtype) for x in operands]
+        graph, inputs = _graph(GateCase(gate, 0, Example(made, *given)), given)
+        prepared = graph.prepare(**question(graph, inputs))
+        assert taken(prepared.run) <= prepared.peak_bytes
+
+
+N = -1
+"""Stands for a length that is doubled."""
+
+GROWTH = [
+    (2, "matmul", {}, (N, 50), (50, 60)),
+    (2, "matmul", {}, (40, N), (N, 60)),
+    (8, "matmul", {}, (N, N), (N, N)),
+    (2, "matmul", {}, (N, 30, 30), (30, 30)),
+    (2, "affine", {}, (30, N), (N, 20), (20,)),
+    (2, "dot", {}, (30, N), (N, 20)),
+    (2, "inner", {}, (30, 50), (N, 50)),
+    (4, "tensordot", {}, (30, N, N), (N, N, 20)),
+    (2, "conv2d", {}, (N, 8, 32, 32), (4, 8, 3, 3)),
+    (2, "conv2d", {}, (2, N, 32, 32), (4, N, 3, 3)),
+    (8, "einsum", {"subscripts": "ij,jk->ik"}, (N, N), (N, N)),
+    (4, "einsum", {"subscripts": "i,j->"}, (N,), (N,)),
+    (2, "einsum", {"subscripts": "bi,ij,bj->b"}, (N, 40), (40, 50), (N, 50)),
+    (8, "solve", {}, (N, N), (N,)),
+    (2, "solve", {}, (N, 30, 30), (30, 2)),
+    (4, "triangular_solve", {}, (N, N), (N,)),
+    (8, "inv", {}, (N, N)),
+    (8, "det", {}, (N, N)),
+    (8, "slogdet", {}, (N, N)),
+    (8, "cholesky", {}, (N, N)),
+    (8, "qr", {}, (N, N)),
+    (2, "qr", {}, (N, 20)),
+    (8, "lu", {}, (N, N)),
+    (8, "eigh", {}, (N, N)),
+    (8, "svd", {}, (N, N)),
+    (2, "svd", {}, (20, N)),
+    (8, "lstsq", {}, (N, N), (N,)),
+    (8, "expm", {}, (N, N)),
+    (8, "matrix_power", {"n": 9}, (N, N)),
+    (8, "matrix_norm", {"ord": "nuc"}, (N, N)),
+    (2, "max_pool2d", {"kernel_size": 3}, (N, 30, 30)),
+    (2, "fft", {}, (N, 64)),
+    (2, "sort", {}, (N, 64)),
+    (2, "median", {"axis": -1}, (N, 64)),
+]
+
+
+@pytest.mark.parametrize(("times", "gate", "attributes", "shapes"), [(t, g, a, s) for t, g, a, *s in GROWTH], ids=str)
+def test_operations_grow_as_the_formula_says(times, gate, attributes, shapes):
+    """An axis twice as long: so many times the operations, with nothing allocated for the operands."""
+
+    def flops(n: int) -> int:
+        operands = [np.broadcast_to(0.0, [n if size == N else size for size in shape]) for shape in shapes]
+        made = default_registry().gate_class(gate)(**attributes)
+        return (
+            _graph(GateCase(gate, 0, Example(made, *operands)), operands)[0]
+            .estimate({f"x{i}": x for i, x in enumerate(operands)}, wrt=[])
+            .flops
+        )
+
+    assert 0.98 * times <= flops(2048) / flops(1024) <= 1.02 * times
+
+
+@pytest.mark.parametrize("gate", ["fft", "sort", "median"])
+def test_what_goes_through_all_lengths_grows_a_little_more(gate):
+    """A transform and an order: twice the elements are twice the operations and a few more."""
+    graph = parse(f"{gate}(x)")
+    once, twice = (graph.estimate({"x": np.broadcast_to(0.0, n)}, wrt=[]).flops for n in (2**16, 2**17))
+    assert 2 * once < twice < 2.2 * once

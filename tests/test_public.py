@@ -137,11 +137,11 @@ def test_settings_come_from_flags_environment_and_defaults(monkeypatch: pytest.M
 
 
 def test_importing_the_engine_imports_no_network():
-    """Graphsvc in process needs neither gRPC nor protobuf."""
+    """Graphsvc in process needs neither gRPC nor protobuf, nor networkx, which drawings and those who look need."""
     code = """
 import sys, graphsvc
 graphsvc.parse("f = x * x").value_and_grad({"x": 1.0})
-print(sorted({"grpc", "google.protobuf"} & set(sys.modules)))
+print(sorted({"grpc", "google.protobuf", "networkx"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"

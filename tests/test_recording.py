@@ -133,7 +133,7 @@ def assert_agree(gate: Gate, operands: list[Array], wrt: list[str] | None = None
 
 def program_of(graph: ComputationalGraph) -> Program:
     """Return the program that answers the question asked last."""
-    program = list(graph._bind()._answers._made.values())[-1].program
+    program = list(graph._bind()._programs._answers._made.values())[-1].program
     assert isinstance(program, Program)
     return program
 

@@ -64,8 +64,9 @@ def _edge(edge: PictureEdge) -> str:
 
 def _rows(lines: tuple[str, ...], summary: Summary | None, colour: str) -> Iterator[str]:
     for i, line in enumerate(lines):
-        bars = f" {summary.bars}" if summary and i == len(lines) - 1 and summary.histogram else ""
-        yield _font(line + bars, _LOUD if summary and summary.alarm else colour, 10)
+        shade = _LOUD if summary and summary.alarm else colour
+        bars = summary.bars if summary and i == len(lines) - 1 else ""
+        yield _font(line, shade, 10) + (f" {_font(bars, shade, 6)}" if bars else "")
 
 
 def _font(text: str, colour: str, size: int) -> str:

@@ -17,7 +17,7 @@ FORMATS: Final = ("svg", "png", "pdf", "dot")
 """What a drawing can be written as, by the ends of names of files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drawing:
     """A drawn graph. In a notebook it shows itself.
 
@@ -36,6 +36,9 @@ class Drawing:
     def dot(self) -> str:
         """The picture in Graphviz's language."""
         return dot_of(self.picture)
+
+    def __repr__(self) -> str:
+        return f"<Drawing: {len(self.picture.nodes)} nodes, {len(self.picture.edges)} edges>"
 
     def _repr_svg_(self) -> str:
         return self.svg

@@ -60,7 +60,8 @@ def _by_name(picture: Picture, most: int, opened: Collection[str]) -> _Groups | 
     """Return the innermost groups with which the picture is small enough; None if there are none."""
     prefixes = {node.id: prefix for node in picture.nodes if (prefix := _prefix(node))}
     for depth in range(max(map(len, prefixes.values()), default=0), 0, -1):
-        groups = {node: ".".join(prefix[:depth]) for node, prefix in prefixes.items()}
+        closed = {node: ".".join(prefix[:depth]) for node, prefix in prefixes.items()}
+        groups = _with_sources(picture, closed, nameless=True)
         if len(picture.nodes) - len(groups) + len(set(groups.values())) > most:
             continue
         groups = {node: _within(prefix, depth, opened) for node, prefix in prefixes.items()}

@@ -39,16 +39,19 @@ def sum_text(node: PictureNode, edges: list[PictureEdge]) -> str:
         edges: Those that leave it.
     """
     texts = []
-    for port in node.ports:
-        branches = [edge.gradient for edge in edges if edge.port == port.name and edge.gradient]
-        if port.gradient is None or len(branches) < 2 or node.kind == "group":
+    for port in node.ports if node.kind != "group" else ():
+        branches = [edge for edge in edges if edge.port == port.name and edge.gradient]
+        count = sum(edge.count for edge in branches)
+        if port.gradient is None or count < 2:
             continue
-        said = "; ".join(port.gradient.lines(with_shape=False)[:1])
-        if len(branches) > _MOST_TERMS or any(_single(branch) is None for branch in branches):
-            texts.append(f"Σ {len(branches)} branches = {said}")
+        lines = port.gradient.lines(with_shape=False)
+        # How many are NaN stands in the last.
+        said = "; ".join(lines if port.gradient.alarm else lines[:1])
+        terms = [number for edge in branches if edge.count == 1 and (number := _single(edge.gradient)) is not None]
+        if len(terms) < count or count > _MOST_TERMS:
+            texts.append(f"Σ {count} branches = {said}")
         else:
-            terms = [number_text(value) for branch in branches if (value := _single(branch)) is not None]
-            texts.append(f"{' + '.join(terms).replace('+ -', '- ')} = {said}")
+            texts.append(f"{' + '.join(map(number_text, terms)).replace('+ -', '- ')} = {said}")
     return "; ".join(texts)
 
 
@@ -57,8 +60,9 @@ def clean(text: str) -> str:
     return _NO_TEXT.sub("\ufffd", text)
 
 
-def _single(summary: Summary) -> complex | None:
-    elements = summary.elements
+def _single(summary: Summary | None) -> complex | None:
+    """Return the number that an array of one element holds."""
+    elements = summary.elements if summary else None
     while isinstance(elements, tuple) and len(elements) == 1:
         elements = elements[0]
     return elements if isinstance(elements, int | float | complex) else None

@@ -23,7 +23,7 @@ _LEAST: Final = 26.0
 _MOST: Final = 90.0
 """Between two columns."""
 
-_MANY: Final = 6_000
+_MANY: Final = 4_000
 """Beyond so many places edges pass columns anywhere, and nothing is put in order twice."""
 
 _SWEEPS: Final = 12

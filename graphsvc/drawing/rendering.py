@@ -28,7 +28,7 @@ def rendered(dot: str, kind: str) -> bytes:
         raise DrawingError(msg)
     try:
         done = subprocess.run(  # noqa: S603 - no word of it is a stranger's
-            [program, f"-T{kind}"], input=dot.encode(), capture_output=True, timeout=_SECONDS, check=False
+            [program, f"-T{kind}", "-Gdpi=144"], input=dot.encode(), capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         msg = f"Graphviz took more than {_SECONDS} seconds. Draw fewer nodes by folding, or save as .svg."

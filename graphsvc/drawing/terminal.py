@@ -1,6 +1,7 @@
 """A picture for a terminal: a tree from each output to the inputs, with values in green and gradients in red."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from rich.text import Text
 
@@ -10,9 +11,12 @@ from graphsvc.drawing.summaries import Summary
 
 __all__ = ["HEADINGS", "tree_rows"]
 
-HEADINGS = ("graph", "value", "gradient")
+HEADINGS: Final = ("graph", "value", "gradient")
+"""What stands over the columns of `tree_rows`."""
 
-_DEEPEST = 16
+_DEEPEST: Final = 16
+_ABOVE: Final = " (above)"
+_BELOW: Final = " (below)"
 
 
 def tree_rows(picture: Picture) -> Iterator[tuple[Text, Text, Text]]:
@@ -26,46 +30,54 @@ def tree_rows(picture: Picture) -> Iterator[tuple[Text, Text, Text]]:
     for edge in picture.edges:
         entering[edge.target].append(edge)
         leaving[edge.source].append(edge)
-    roots = [node.id for node in reversed(picture.nodes) if node.kind == "output"][::-1]
+    roots = [node.id for node in picture.nodes if node.kind == "output"]
     roots += [node.id for node in reversed(picture.nodes) if not leaving[node.id] and node.kind != "output"]
     shown: set[str] = set()
     for root in roots:
         if root in shown:
             continue
-        node = nodes[root]
-        yield Text(_named(node)), Text(), Text()
+        yield Text(_named(nodes[root])), Text(), Text()
         shown.add(root)
-        # Each with the lines before it; a stack, for graphs may be deep.
-        stack = [(edge, "", i == 0) for i, edge in enumerate(reversed(entering[root]))]
-        while stack:
-            edge, before, last = stack.pop()
+        for edge, before, where in _walk(root, entering, shown):
+            if where == _BELOW:
+                roots.append(edge.source)
             source = nodes[edge.source]
-            again = source.id in shown and bool(entering[source.id])
-            deep = len(before) >= 2 * _DEEPEST and bool(entering[source.id]) and not again
-            name = _named(source) + (" (above)" if again else " (below)" if deep else "")
-            yield _row(
-                before + ("└ " if last else "├ ") + name,
-                edge,
-                "" if source.id in shown else sum_text(source, leaving[source.id]),
-            )
-            if deep and source.id not in roots:
-                roots.append(source.id)
-            if again or deep:
-                continue
-            shown.add(source.id)
+            total = sum_text(source, leaving[source.id]) if where != _ABOVE and source.id not in shown else ""
+            yield _row(before + _named(source) + where, edge, total)
+
+
+def _walk(
+    root: str, entering: Mapping[str, list[PictureEdge]], shown: set[str]
+) -> Iterator[tuple[PictureEdge, str, str]]:
+    """Yield each edge below a root with the lines before it, and where its operands stand if not below it.
+
+    A stack, because graphs may be deep. What it leaves is among those `shown` once the caller has taken the edge.
+    """
+    stack = [(edge, "", last) for edge, last in _last_first(entering[root])]
+    while stack:
+        edge, before, last = stack.pop()
+        operands = entering[edge.source]
+        deep = len(before) >= 2 * _DEEPEST
+        where = "" if not operands else _ABOVE if edge.source in shown else _BELOW if deep else ""
+        yield edge, before + ("└ " if last else "├ "), where
+        if not where:
+            shown.add(edge.source)
             inner = before + ("  " if last else "│ ")
-            stack += [(operand, inner, i == 0) for i, operand in enumerate(reversed(entering[source.id]))]
+            stack += [(operand, inner, final) for operand, final in _last_first(operands)]
+
+
+def _last_first(edges: list[PictureEdge]) -> Iterator[tuple[PictureEdge, bool]]:
+    """Yield edges from the last on, each with whether it is that."""
+    return ((edge, i == 0) for i, edge in enumerate(reversed(edges)))
 
 
 def _named(node: PictureNode) -> str:
-    what = node.symbol or node.gate
-    name = node.name if node.kind != "gate" or node.name else ""
-    if node.kind == "gate":
-        attributes = ", ".join(line for line in gate_lines(node) if line != node.name)
-        return " ".join(part for part in (what, f"({attributes})" if attributes else "", name) if part)
+    lines = ", ".join(line for line in gate_lines(node) if line != node.name)
     if node.kind == "group":
-        return f"{node.name} [{', '.join(gate_lines(node))}]"
-    return name or "constant"
+        return f"{node.name} [{lines}]"
+    if node.kind == "gate":
+        return " ".join(filter(None, [node.symbol or node.gate, lines and f"({lines})", node.name]))
+    return node.name or "constant"
 
 
 def _row(name: str, edge: PictureEdge, total: str) -> tuple[Text, Text, Text]:

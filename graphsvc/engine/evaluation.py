@@ -57,6 +57,7 @@ class Evaluation:
 
     Attributes:
         outputs: Outputs by name; read-only, because the backward pass may read them.
+        given: The inputs by name, copied, to run the graph once more for a drawing.
     """
 
     outputs: dict[str, Array]

@@ -9,12 +9,12 @@ import numpy as np
 
 from graphsvc.arrays import DTYPES, Array, ArraySpec, spec_of
 from graphsvc.document import GraphDocument, InputEntry, digest_of, document_to_json
-from graphsvc.drawing.drawing import Drawing
-from graphsvc.drawing.folding import folded
 from graphsvc.drawing.picture import Trace
 from graphsvc.engine.between import asking
 from graphsvc.engine.building import GraphBuilder
-from graphsvc.engine.derivatives import Blocks, Derivatives
+from graphsvc.engine.derivatives.matrices import Blocks, hessian, jacobian
+from graphsvc.engine.derivatives.passes import Passes
+from graphsvc.engine.derivatives.vectors import hvp, jvp, many_gradients
 from graphsvc.engine.documents import document_of, structure_of
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.evaluation import Evaluation, InputGradients
@@ -22,9 +22,10 @@ from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
 from graphsvc.engine.node import Node
 from graphsvc.engine.picturing import picture_of, trace_of
+from graphsvc.engine.prepared import Prepared
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry
-from graphsvc.engine.running import Prepared, RunnableGraph
+from graphsvc.engine.running import RunnableGraph
 from graphsvc.engine.summary import GraphSummary, summarize
 from graphsvc.errors import (
     MissingEvaluationError,
@@ -34,6 +35,8 @@ from graphsvc.errors import (
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from graphsvc.drawing.drawing import Drawing
 
 __all__ = ["ComputationalGraph"]
 
@@ -287,9 +290,8 @@ class ComputationalGraph(GraphBuilder):
                 msg = "Gates are observed with one vector at a time. Leave out vectors, or debug and profile."
                 raise RequestError(msg)
             with asking(between):
-                return Derivatives(runnable, between).many_gradients(
-                    inputs, wrt, output_gradients, outputs, vectors, within
-                )
+                passes = Passes(runnable, between)
+                return many_gradients(passes, inputs, wrt, output_gradients, outputs, vectors, within)
         if debug or profile:
             return runnable.observed(inputs, wrt, output_gradients, outputs, between, debug=debug, profile=profile)
         return runnable.value_and_grad(inputs, wrt, output_gradients, outputs, between)
@@ -336,7 +338,7 @@ class ComputationalGraph(GraphBuilder):
         *,
         fold: int | None = 150,
         unfold: Iterable[str] = (),
-    ) -> Drawing:
+    ) -> "Drawing":
         """Draw the graph, left to right, with values above the edges in green and gradients below them in red.
 
         Gates run one by one for it. Where no gradients are asked for and none can be had, as for several outputs,
@@ -356,6 +358,10 @@ class ComputationalGraph(GraphBuilder):
             MissingEvaluationError: The graph has changed since `forward`.
             GraphsvcError: As `value_and_grad`.
         """
+        # These import networkx, which takes a third of the time that all of graphsvc takes.
+        from graphsvc.drawing.drawing import Drawing
+        from graphsvc.drawing.folding import folded
+
         trace = Trace()
         if isinstance(evaluation, Evaluation) and evaluation.runnable is not self._runnable:
             msg = "The graph was changed since this forward. Call forward first."
@@ -396,7 +402,7 @@ class ComputationalGraph(GraphBuilder):
             GraphsvcError: As `value_and_grad`.
         """
         with asking(between):
-            return Derivatives(self._bind(), between).jvp(inputs, tangents, outputs, vectors, within)
+            return jvp(Passes(self._bind(), between), inputs, tangents, outputs, vectors, within)
 
     def hvp(
         self,
@@ -432,9 +438,9 @@ class ComputationalGraph(GraphBuilder):
             GraphsvcError: As `value_and_grad`.
         """
         directions, vectors = judge_directions(directions, vectors)
-        derivatives = Derivatives(self._bind(), between)
+        passes = Passes(self._bind(), between)
         with asking(between):
-            return derivatives.hvp(inputs, directions, wrt, output_gradients, outputs, vectors, within)
+            return hvp(passes, inputs, directions, wrt, output_gradients, outputs, vectors, within)
 
     def jacobian(
         self,
@@ -460,7 +466,7 @@ class ComputationalGraph(GraphBuilder):
             GraphsvcError: As `value_and_grad`.
         """
         with asking(between):
-            return Derivatives(self._bind(), between).jacobian(inputs, wrt, outputs, within)
+            return jacobian(Passes(self._bind(), between), inputs, wrt, outputs, within)
 
     def hessian(
         self,
@@ -486,9 +492,9 @@ class ComputationalGraph(GraphBuilder):
             TangentLostError: A gate cannot be followed along a direction.
             GraphsvcError: As `value_and_grad`.
         """
-        derivatives = Derivatives(self._bind(), between)
+        passes = Passes(self._bind(), between)
         with asking(between):
-            return derivatives.hessian(inputs, wrt, output_gradients, outputs, within)
+            return hessian(passes, inputs, wrt, output_gradients, outputs, within)
 
     def _bind(self) -> RunnableGraph:
         runnable = self._runnable

@@ -8,6 +8,7 @@ from graphsvc.arrays import Array, Literal
 from graphsvc.drawing.picture import Trace
 from graphsvc.drawing.summaries import summary_of
 from graphsvc.engine.calls import Record
+from graphsvc.engine.diagnosis import Kind
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.examiner import Examiner
 from graphsvc.engine.experiment import placed
@@ -59,5 +60,6 @@ class Tracer(Examiner):
         """Return what was seen."""
         found = self.diagnosis()
         for finding in found.findings if found else ():
-            self._trace.findings.setdefault(finding.node or finding.name, str(finding))
+            given = f"output {finding.name}" if finding.kind is Kind.OUTPUT_GRADIENT else finding.name
+            self._trace.findings.setdefault(finding.node or given, str(finding))
         return self._trace

@@ -4,6 +4,7 @@ The gradient of a complex value is ``dL/dRe + i dL/dIm``, so backward is the con
 opposite one, with the scale where the other norm puts it. Real operands have the real part of it.
 """
 
+from math import prod
 from typing import Annotated, Any, ClassVar
 from typing import Literal as OneOf
 
@@ -12,7 +13,8 @@ from pydantic import Field
 
 from graphsvc.arrays import MAX_DIMENSION, Array, ArraySpec, normalized_axes, require_floating
 from graphsvc.errors import AttributeValueError, ShapeError
-from graphsvc.gate import Gate
+from graphsvc.gate import Cost, Gate
+from graphsvc.gates._costs import logarithm
 
 __all__ = [
     "OneAxis",
@@ -53,6 +55,8 @@ class Transform(Gate):
     """Base of the transforms: along which axes, of which lengths, with which scale."""
 
     linear: ClassVar[bool] = True
+    from_half: ClassVar[bool] = False
+    """Whether the operand is half a spectrum."""
 
     norm: Annotated[
         OneOf["backward", "ortho", "forward"],
@@ -101,6 +105,12 @@ class Transform(Gate):
             msg += " Give a length of at least 1."
             raise ShapeError(msg)
         return found
+
+    def cost(self, x: ArraySpec) -> Cost:
+        """Return what a fast transform takes; lengths with large prime factors take a few times as much."""
+        lengths = self.lengths(x.shape, half=self.from_half)
+        elements = prod(self.replaced(x.shape, lengths))
+        return Cost(10 * elements * logarithm(prod(lengths)), 48 * (x.size + elements))
 
     def replaced(self, shape: tuple[int, ...], lengths: tuple[int, ...]) -> tuple[int, ...]:
         """Return `shape` with other lengths along the axes of the transform."""

@@ -1,6 +1,7 @@
 """Gates that multiply vectors and tensors of any rank: dot, inner, outer, kron, vdot, tensordot, cross."""
 
 from collections.abc import Iterable
+from math import prod
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -17,7 +18,8 @@ from graphsvc.arrays import (
     sum_to_shape,
 )
 from graphsvc.errors import AttributeValueError, DtypeError, ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_products
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -49,6 +51,10 @@ class _Contraction(Gate):
             raise ShapeError(msg)
         rest = [x.shape[a] for a in _rest(of_x, x.ndim)] + [y.shape[a] for a in _rest(of_y, y.ndim)]
         return ArraySpec(tuple(rest), np.result_type(x.dtype, y.dtype))
+
+    def cost(self, x: ArraySpec, y: ArraySpec) -> Cost:
+        of_x, _ = self._pairs(x.ndim, y.ndim)
+        return of_products(x, y, self.infer(x, y), prod(x.shape[axis] for axis in of_x))
 
     def forward(self, x: Array, y: Array) -> Array:
         return np.tensordot(x, y, self._pairs(x.ndim, y.ndim))

@@ -8,7 +8,8 @@ import numpy as np
 from graphsvc import solves
 from graphsvc.arrays import Array, ArraySpec, conjugated
 from graphsvc.errors import DtypeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_matrices
 from graphsvc.gates._matrices import real_dtype, require_square, well_conditioned
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.solves import adjoint
@@ -30,6 +31,10 @@ class Det(Gate):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return ArraySpec(a.shape[:-2], a.dtype)
+
+    def cost(self, a: ArraySpec) -> Cost:
+        # Backward finds singular values.
+        return of_matrices(8, a, arrays=8)
 
     def forward(self, a: Array) -> Array:
         return solves.det(a)
@@ -57,6 +62,9 @@ class SLogDet(Gate):
     def infer(self, a: ArraySpec) -> tuple[ArraySpec, ArraySpec]:
         require_square("a", a)
         return ArraySpec(a.shape[:-2], a.dtype), ArraySpec(a.shape[:-2], real_dtype(a))
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(1, a)
 
     def forward(self, a: Array) -> tuple[Array, Array]:
         return solves.slogdet(a)
@@ -87,6 +95,9 @@ class LogDet(Gate):
             msg = f"Operand 'a' must be real, got {a.dtype}. Take 'slogdet' for complex matrices."
             raise DtypeError(msg)
         return ArraySpec(a.shape[:-2], a.dtype)
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(1, a)
 
     def forward(self, a: Array) -> Array:
         sign, logarithm = solves.slogdet(a)

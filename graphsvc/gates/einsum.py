@@ -2,8 +2,9 @@
 
 import functools
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from graphsvc.arrays import Array, ArraySpec, conjugated, narrowed
 from graphsvc.errors import AttributeValueError, ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
 from graphsvc.hookspecs import PluginContext, hookimpl
 
 graphsvc_api_version = 1
@@ -130,6 +131,21 @@ def _sum(terms: Sequence[str], result: str, operands: Sequence[Array]) -> Array:
     return np.einsum(f"{','.join(terms)}->{result}", *operands, optimize=len(operands) > 1)
 
 
+def _work(terms: Sequence[str], result: str, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Return the products that `_sum` forms, and the elements of all that it makes on the way."""
+    likenesses = [np.broadcast_to(0.0, [sizes[letter] for letter in term]) for term in terms]
+    path, _ = np.einsum_path(f"{','.join(terms)}->{result}", *likenesses, optimize="greedy")
+    left, products, made = list(terms), 0, 0
+    for positions in path[1:]:
+        taken = {letter for position in positions for letter in left[position]}
+        left = [term for position, term in enumerate(left) if position not in positions]
+        needed = "".join(sorted(taken & set(result).union(*left)))
+        products += prod(sizes[letter] for letter in taken)
+        made += prod(sizes[letter] for letter in needed)
+        left.append(needed)
+    return products, made
+
+
 def _wide(x: Array) -> Array:
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
@@ -150,6 +166,18 @@ class EinSum(Gate):
     def infer(self, *xs: ArraySpec) -> ArraySpec:
         plan = _plan(self.subscripts, tuple(x.shape for x in xs))
         return ArraySpec(plan.shape(plan.result), np.result_type(*(x.dtype for x in xs)))
+
+    def cost(self, *xs: ArraySpec) -> Cost:
+        plan = _plan(self.subscripts, tuple(x.shape for x in xs))
+        products, made = _work(plan.terms, plan.result, plan.sizes)
+        for i, term in enumerate(plan.terms):
+            others = (plan.result, *plan.terms[:i], *plan.terms[i + 1 :])
+            known = "".join(dict.fromkeys(letter for letter in term if any(letter in other for other in others)))
+            found = _work(others, known, plan.sizes)
+            # A backward counts twice.
+            products, made = max(products, len(xs) * found[0] // 2), max(made, found[1])
+        whole = sum(x.size for x in xs) + prod(plan.shape(plan.result))
+        return Cost(2 * products, 16 * (2 * made + 2 * whole))
 
     def forward(self, *xs: Array) -> Array:
         plan = _plan(self.subscripts, tuple(x.shape for x in xs))

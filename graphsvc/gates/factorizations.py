@@ -9,7 +9,8 @@ from pydantic import Field
 from graphsvc import solves
 from graphsvc.arrays import Array, ArraySpec, conjugated
 from graphsvc.errors import GateDataError, ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_matrices
 from graphsvc.gates._matrices import hermitian_part, require_matrices, require_square, well_conditioned
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.solves import adjoint
@@ -38,6 +39,9 @@ class Cholesky(Gate):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return a
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(1, a, arrays=6)
 
     def forward(self, a: Array) -> Array:
         factor = solves.cholesky(hermitian_part(a))
@@ -79,6 +83,9 @@ class QR(Gate):
             raise ShapeError(msg)
         return a, ArraySpec((*a.shape[:-2], a.shape[-1], a.shape[-1]), a.dtype)
 
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(4, a, arrays=6)
+
     def forward(self, a: Array) -> tuple[Array, Array]:
         return solves.qr(a)
 
@@ -116,6 +123,9 @@ class LU(Gate):
     def infer(self, a: ArraySpec) -> tuple[ArraySpec, ArraySpec, ArraySpec]:
         require_square("a", a)
         return a, a, a
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(1, a)
 
     def forward(self, a: Array) -> tuple[Array, Array, Array]:
         return solves.lu(a)

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from graphsvc import solves
 from graphsvc.arrays import Array, ArraySpec, conjugated
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_matrices, of_systems
 from graphsvc.gates._matrices import (
     columns_of,
     require_matrices,
@@ -39,6 +40,9 @@ class Solve(Gate):
     def infer(self, a: ArraySpec, b: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return solution_spec(a, b, rows=a.shape[-1], unknowns=a.shape[-1])
+
+    def cost(self, a: ArraySpec, b: ArraySpec) -> Cost:
+        return of_systems(1, a, b, self.infer(a, b))
 
     def forward(self, a: Array, b: Array) -> Array:
         return solves.solve(a, b)
@@ -79,6 +83,9 @@ class TriangularSolve(Gate):
     def infer(self, a: ArraySpec, b: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return solution_spec(a, b, rows=a.shape[-1], unknowns=a.shape[-1])
+
+    def cost(self, a: ArraySpec, b: ArraySpec) -> Cost:
+        return of_systems(0, a, b, self.infer(a, b))
 
     def _solve(self, a: Array, b: Array, *, transposed: bool) -> Array:
         return solves.solve_triangular(a, b, lower=self.lower, transposed=transposed, unit_diagonal=self.unit_diagonal)
@@ -126,6 +133,9 @@ class ChoSolve(Gate):
         require_square("c", c)
         return solution_spec(c, b, rows=c.shape[-1], unknowns=c.shape[-1])
 
+    def cost(self, c: ArraySpec, b: ArraySpec) -> Cost:
+        return of_systems(0, c, b, self.infer(c, b))
+
     def forward(self, c: Array, b: Array) -> Array:
         return solves.cho_solve(c, b)
 
@@ -158,6 +168,9 @@ class Inv(Gate):
         require_square("a", a)
         return a
 
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(2, a)
+
     def forward(self, a: Array) -> Array:
         return solves.inv(a)
 
@@ -182,6 +195,12 @@ _Rtol = Annotated[
 ]
 
 
+def _product(x: Array, y: Array, z: Array) -> Array:
+    """Return `x @ y @ z`, of shapes `(m, n)`, `(n, m)` and `(m, n)`, by way of the smaller of the square products."""
+    m, n = x.shape[-2:]
+    return x @ (y @ z) if n < m else (x @ y) @ z
+
+
 def _pinv_backward(dz: Array, a: Array, z: Array) -> Array:
     """Pull the gradient of a pseudo-inverse back to its matrix, whose rank stays as it is.
 
@@ -190,9 +209,9 @@ def _pinv_backward(dz: Array, a: Array, z: Array) -> Array:
         variables separate", SIAM J. Numer. Anal. 10 (1973), formula 4.12, transposed.
     """
     across, inverse = adjoint(dz), adjoint(z)
-    back = (across - a @ (z @ across)) @ z @ inverse
-    forth = inverse @ z @ (across - (across @ z) @ a)
-    return back + forth - inverse @ dz @ inverse
+    back = _product(across - _product(a, z, across), z, inverse)
+    forth = _product(inverse, z, across - _product(across, z, a))
+    return back + forth - _product(inverse, dz, inverse)
 
 
 class Pinv(Gate):
@@ -210,6 +229,9 @@ class Pinv(Gate):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_matrices("a", a)
         return ArraySpec((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(20, a, arrays=10)
 
     def forward(self, a: Array) -> Array:
         return solves.pinv(a, rtol=self.rtol)
@@ -242,6 +264,9 @@ class Lstsq(Gate):
     def infer(self, a: ArraySpec, b: ArraySpec) -> ArraySpec:
         require_matrices("a", a)
         return solution_spec(a, b, rows=a.shape[-2], unknowns=a.shape[-1])
+
+    def cost(self, a: ArraySpec, b: ArraySpec) -> Cost:
+        return of_systems(20, a, b, self.infer(a, b), arrays=10)
 
     def forward(self, a: Array, b: Array) -> tuple[Array, Array]:
         inverse = solves.pinv(a, rtol=self.rtol)

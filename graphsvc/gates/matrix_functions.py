@@ -10,7 +10,8 @@ from pydantic import Field
 from graphsvc import solves
 from graphsvc.arrays import Array, ArraySpec, narrowed, reduce_sum, require_floating, widened
 from graphsvc.errors import ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_matrices
 from graphsvc.gates._matrices import real_dtype, require_matrices, require_square, well_conditioned
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.solves import adjoint
@@ -31,6 +32,10 @@ class ExpM(Gate):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return a
+
+    def cost(self, a: ArraySpec) -> Cost:
+        # A dozen products; backward has matrices of twice the size.
+        return of_matrices(100, a, arrays=30)
 
     def forward(self, a: Array) -> Array:
         return solves.expm(a)
@@ -72,6 +77,10 @@ class MatrixPower(Gate):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return a
+
+    def cost(self, a: ArraySpec) -> Cost:
+        # Backward squares matrices of twice the size.
+        return of_matrices(12 * abs(self.n).bit_length(), a, arrays=18)
 
     def forward(self, a: Array) -> Array:
         if self.n == 0:
@@ -119,6 +128,9 @@ class MatrixNorm(Gate):
             msg = f"Matrices of shape {x.shape} have no largest singular value. Choose another norm."
             raise ShapeError(msg)
         return ArraySpec((*x.shape[:-2], *((1, 1) if self.keepdims else ())), real_dtype(x))
+
+    def cost(self, x: ArraySpec) -> Cost:
+        return of_matrices(0 if self.ord == "fro" else 20, x)
 
     def forward(self, x: Array) -> Array:
         if self.ord == "fro":

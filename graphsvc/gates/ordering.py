@@ -9,7 +9,8 @@ from pydantic import Field
 
 from graphsvc.arrays import Array, ArraySpec, normalized_axes
 from graphsvc.errors import GateDataError, ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import logarithm, of_order
 from graphsvc.gates._reduction import require_real
 from graphsvc.hookspecs import PluginContext, hookimpl
 
@@ -23,6 +24,9 @@ class _Ordering(Gate):
 
     axis: Annotated[int, Field(description="The axis along which to sort.")] = -1
     descending: Annotated[bool, Field(description="Whether the largest comes first; NaN counts as largest.")] = False
+
+    def _cost(self, x: ArraySpec) -> Cost:
+        return of_order(x, x.shape[self.axis], 5)
 
     def _order(self, x: Array) -> Array:
         """Return the indices that sort `x`; of equal elements the first comes first."""
@@ -53,6 +57,9 @@ class Sort(_Ordering):
         normalized_axes(self.axis, x.ndim)
         return x
 
+    def cost(self, x: ArraySpec) -> Cost:
+        return self._cost(x)
+
     def forward(self, x: Array) -> tuple[Array, Array]:
         order = self._order(x)
         return np.take_along_axis(x, order, self.axis), order
@@ -71,6 +78,9 @@ class Argsort(_Ordering):
         require_real("x", x)
         normalized_axes(self.axis, x.ndim)
         return ArraySpec(x.shape, INT64)
+
+    def cost(self, x: ArraySpec) -> Cost:
+        return self._cost(x)
 
     def forward(self, x: Array) -> Array:
         return self._order(x)
@@ -100,6 +110,9 @@ class Topk(Gate):
             raise ShapeError(msg)
         shape = (*x.shape[:axis], self.k, *x.shape[axis + 1 :])
         return ArraySpec(shape, x.dtype), ArraySpec(shape, INT64)
+
+    def cost(self, x: ArraySpec) -> Cost:
+        return of_order(x, x.shape[self.axis], 6)
 
     def forward(self, x: Array) -> tuple[Array, Array, Array]:
         (axis,) = normalized_axes(self.axis, x.ndim)
@@ -140,6 +153,9 @@ class Searchsorted(Gate):
             msg = f"Operand 'a' must have one axis, got shape {a.shape}. Reshape it."
             raise ShapeError(msg)
         return ArraySpec(v.shape, INT64)
+
+    def cost(self, a: ArraySpec, v: ArraySpec) -> Cost:
+        return Cost(a.size + 8 * v.size * logarithm(a.size), a.size + 2 * v.nbytes)
 
     def forward(self, a: Array, v: Array) -> Array:
         if np.any(a[1:] < a[:-1]):

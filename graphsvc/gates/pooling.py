@@ -17,7 +17,8 @@ from graphsvc.arrays import (
     widened,
 )
 from graphsvc.errors import AttributeValueError, ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import in_double
 from graphsvc.gates._windows import (
     PerAxis,
     WindowAxis,
@@ -81,6 +82,11 @@ class _Pooling(Gate):
             raise ShapeError(msg)
         counts = (axis.count for _, axis in reversed(self._axes(x.shape)))
         return ArraySpec((*x.shape[: -self.spatial], *counts), x.dtype)
+
+    def cost(self, x: ArraySpec) -> Cost:
+        # One axis after the other.
+        places = sum(axis.kernel for _, axis in self._axes(x.shape))
+        return Cost(4 * x.size * places, 3 * in_double(x, self.infer(x)))
 
     @classmethod
     def examples(cls) -> Iterable[Example]:

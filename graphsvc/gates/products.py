@@ -9,6 +9,7 @@ import numpy as np
 from graphsvc.arrays import Array, ArraySpec, broadcast_shapes, reduce_sum, sum_to_shape
 from graphsvc.errors import ShapeError
 from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_products
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.solves import adjoint
 
@@ -92,6 +93,9 @@ class Affine(Gate):
             )
             raise ShapeError(msg)
         return ArraySpec((*x.shape[:-1], w.shape[1]), np.result_type(x.dtype, w.dtype, b.dtype))
+
+    def cost(self, x: ArraySpec, w: ArraySpec, b: ArraySpec) -> Cost:
+        return of_products(x, w, self.infer(x, w, b), w.shape[0])
 
     def forward(self, x: Array, w: Array, b: Array) -> Array:
         return np.matmul(x, w) + b

@@ -74,6 +74,7 @@ class _FromHalf(Transform):
     """Base of the transforms from half a spectrum to real numbers."""
 
     saves: ClassVar[tuple[str, ...]] = ("real",)
+    from_half: ClassVar[bool] = True
 
     def infer(self, x: ArraySpec) -> ArraySpec:
         lengths = self.judged(x, half=True)

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from graphsvc import solves
 from graphsvc.arrays import Array, ArraySpec, widened
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_matrices
 from graphsvc.gates._matrices import hermitian_part, real_dtype, require_matrices, require_square, well_conditioned
 from graphsvc.hookspecs import PluginContext, hookimpl
 from graphsvc.solves import adjoint
@@ -94,6 +95,9 @@ class EigH(_Hermitian):
         require_square("a", a)
         return ArraySpec(a.shape[:-1], real_dtype(a)), a
 
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(10, a, arrays=6)
+
     def forward(self, a: Array) -> tuple[Array, Array]:
         w, v = self._decomposed(a)
         return (w, v * _phase(v)) if v.dtype.kind == "c" and v.size else (w, v)
@@ -124,6 +128,9 @@ class EigValsH(_Hermitian):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_square("a", a)
         return ArraySpec(a.shape[:-1], real_dtype(a))
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(10, a)
 
     def forward(self, a: Array) -> tuple[Array, Array]:
         return self._decomposed(a)
@@ -160,6 +167,9 @@ class SVD(Gate):
             ArraySpec((*stack, k), real_dtype(a)),
             ArraySpec((*stack, k, n), a.dtype),
         )
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(20, a, arrays=10)
 
     def forward(self, a: Array) -> tuple[Array, Array, Array]:
         u, s, vh = solves.svd(a)
@@ -210,6 +220,9 @@ class SvdVals(Gate):
     def infer(self, a: ArraySpec) -> ArraySpec:
         require_matrices("a", a)
         return ArraySpec((*a.shape[:-2], min(a.shape[-2:])), real_dtype(a))
+
+    def cost(self, a: ArraySpec) -> Cost:
+        return of_matrices(20, a)
 
     def forward(self, a: Array) -> tuple[Array, Array, Array]:
         u, s, vh = solves.svd(a)

@@ -19,7 +19,8 @@ from graphsvc.arrays import (
     widened,
 )
 from graphsvc.errors import ShapeError
-from graphsvc.gate import Example, Gate
+from graphsvc.gate import Cost, Example, Gate
+from graphsvc.gates._costs import of_order
 from graphsvc.gates._reduction import ReducedAxes, Reduction, combined, require_elements, require_real, separated
 from graphsvc.hookspecs import PluginContext, hookimpl
 
@@ -157,6 +158,9 @@ class _OrderStatistic(Reduction):
         require_real("x", x)
         require_elements(self._count(x.shape), x.shape, "order")
         return super().infer(x)
+
+    def cost(self, x: ArraySpec) -> Cost:
+        return of_order(x, self._count(x.shape), 10)
 
     def _found(self, x: Array) -> tuple[Array, Array]:
         """Return the statistic, and the places of the elements in order."""

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.running import Prepared
+from graphsvc.engine.prepared import Prepared
 from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
 

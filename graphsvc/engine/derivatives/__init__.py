@@ -1,0 +1,1 @@
+"""Derivatives beyond one gradient: along directions, second ones, whole matrices, and many vectors in one call."""

@@ -80,6 +80,9 @@ class Gate(BaseModel, metaclass=_GateType):
     method `jvp(self, x_dot, y_dot, x, y)`, which returns the tangent of the output; `x_dot` is the tangent of operand
     `x`, zeros where it has none, or None where the parameter has that default.
 
+    Where a derivative does not exist and backward takes it as zero, a method `undefined` may say so: its parameters are
+    among those of `backward`, and it returns a sentence, or nothing where all is well. Only `debug=True` asks.
+
     A subclass with a `name` is a gate; one without is a base for others. A class that breaks the contract raises
     `GateDefinitionError` when it is made.
 
@@ -118,7 +121,7 @@ class Gate(BaseModel, metaclass=_GateType):
             if field in RESERVED:
                 msg = f"Gate class {cls.__name__}: {field!r} is a field. Annotate it as a ClassVar."
                 raise GateDefinitionError(msg)
-            if field.startswith("backward") or field in ("forward", "jvp", "infer", "cost", "examples"):
+            if field.startswith("backward") or field in ("forward", "jvp", "undefined", "infer", "cost", "examples"):
                 msg = f"Gate class {cls.__name__}: {field!r} is a field, but names a method. Rename the attribute."
                 raise GateDefinitionError(msg)
         if hasattr(cls, "name"):

@@ -77,6 +77,7 @@ class Signature:
         rule: The joint `backward`, which returns a gradient for each operand.
         rules: The `backward_<operand>` methods, by index of the operand.
         jvp: The `jvp`, which returns the tangents of the outputs; None if the gate has none of its own.
+        undefined: The `undefined`, which says what of the gradients has no value; None if the gate has none.
         infers: Whether there is an `infer`.
         costs: Whether there is a `cost`.
         integers: Indices of the operands that must be integers.
@@ -95,6 +96,7 @@ class Signature:
     rule: BackwardRule | None
     rules: Mapping[int, BackwardRule]
     jvp: BackwardRule | None
+    undefined: BackwardRule | None
     infers: bool
     costs: bool
     differentiable_outputs: frozenset[int]
@@ -246,6 +248,15 @@ class _Reader:
         tangents = {f"{name}_dot": (Source.OPERAND_TANGENT, i) for i, name in enumerate(operands)}
         return self.backward_rule("jvp", tangents | known)
 
+    def undefined(self, joint: BackwardRule | None, sources: Mapping[str, tuple[Source, int]]) -> BackwardRule | None:
+        if not hasattr(self.cls, "undefined"):
+            return None
+        if joint is None:
+            self.refuse("it has an `undefined`, but no `backward` for all operands, to which that belongs.")
+        # Nothing else is kept until then.
+        kept = {(parameter.source, parameter.index) for parameter in joint.parameters}
+        return self.backward_rule("undefined", {name: asked for name, asked in sources.items() if asked in kept})
+
     def has(self, method: str, operands: tuple[str, ...]) -> bool:
         """Tell whether the class has a method that is given specs of the operands, and takes them."""
         if not hasattr(self.cls, method):
@@ -304,6 +315,7 @@ def read_signature(cls: type, attributes: tuple[str, ...], graphs: tuple[str, ..
         rule=rule,
         rules=rules,
         jvp=reader.jvp(operands, outputs, saves),
+        undefined=reader.undefined(rule, sources),
         infers=reader.has("infer", operands),
         costs=reader.has("cost", operands),
         graphs=graphs,

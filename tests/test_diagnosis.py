@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphsvc
-from graphsvc import ComputationalGraph, GateDataError
+from graphsvc import ComputationalGraph, Elementwise, GateDataError, errors
 from graphsvc.engine.diagnosis import Cause, Diagnosis, Kind
 from graphsvc.testing import check_gradients
 from tests.every_gate import GateCase, every_example
@@ -404,6 +404,51 @@ def test_a_diagnosis_reads_well():
     )
     assert lines[3] == "  A zero gradient met an infinite derivative, and 0 * inf = NaN."
     assert str(diagnosed("f = x * 2", x=NAN)) == "forward: input 'x': 1 NaN of 1 element.\n  It was given so."
+
+
+def test_a_gate_says_what_of_its_gradients_does_not_exist():
+    """Where something arrives; it is asked in a debugging run alone, beside what is not finite, and told of as data."""
+
+    class Heading(Elementwise):
+        """Angle of a vector, with the gradient zero where it has none."""
+
+        name: ClassVar[str] = "heading"
+
+        def forward(self, y, x):
+            return np.arctan2(y, x)
+
+        def backward(self, dz, y, x):
+            size = np.where((x == 0) & (y == 0), 1, x * x + y * y)
+            return dz * x / size, -dz * y / size
+
+        def undefined(self, dz, y, x):
+            none = np.count_nonzero((dz != 0) & (x == 0) & (y == 0))
+            return f"{none} of the vectors are zero, and have no angle." if none else None
+
+    graph = graphsvc.ComputationalGraph()
+    y, x = graph.input("y"), graph.input("x")
+    graph.output("f", graph.add("sum", graph.add(Heading(), y, x, name="angle") + graph.add("sqrt", y)))
+    inputs = {"y": [0.0, 0.0, 1.0], "x": [0.0, 0.0, 1.0]}
+    _, gradients = graph.value_and_grad(inputs, debug=True)
+    assert str(gradients.diagnosis).splitlines()[-1] == (
+        "backward: node 'angle' (gate 'heading'): 2 of the vectors are zero, and have no angle."
+    )
+    assert gradients.diagnosis.backward.gate == "sqrt"
+    assert graph.value_and_grad({"y": 1.0, "x": 0.0}, debug=True)[1].diagnosis is None
+
+    class Speechless(Heading):
+        """Says no sentence."""
+
+        name: ClassVar[str] = "speechless"
+
+        def undefined(self, dz, y, x):
+            return dz == 0
+
+    graph = graphsvc.ComputationalGraph()
+    graph.output("f", graph.add(Speechless(), graph.input("y"), graph.input("x")))
+    graph.value_and_grad({"y": 1.0, "x": 0.0})
+    with pytest.raises(errors.GateContractError, match="undefined must return a sentence or None"):
+        graph.value_and_grad({"y": 1.0, "x": 0.0}, debug=True)
 
 
 # The remedy ---------------------------------------------------------------------------------------------------------

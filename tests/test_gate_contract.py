@@ -78,6 +78,14 @@ BROKEN = {
         "Allowed are backward, or backward_x",
     ),
     "both forms of backward": (GOOD | {"backward_x": pass_on}, "Keep one of the two"),
+    "an undefined that asks for what no backward keeps": (
+        GOOD | {"undefined": lambda self, dz, x: ""},
+        "`undefined` means nothing. Allowed are dz",
+    ),
+    "an undefined without a joint backward": (
+        {"name": "planted", "forward": identity, "backward_x": pass_on, "undefined": lambda self, dz: ""},
+        "no `backward` for all operands",
+    ),
     "an infer of other operands": (GOOD | {"infer": lambda self, y: y}, "must take the operands"),
     "disconnected that are no operands": (GOOD | {"disconnected": ("y",)}, "`disconnected` names 'y'"),
     "a disconnected operand with a backward": (GOOD | {"disconnected": ("x",)}, "is in `disconnected` and has a"),

@@ -1,5 +1,7 @@
 """Linear algebra: what the laws do not see: degenerate spectra, singular matrices, refusals, agreement with SciPy."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -206,3 +208,54 @@ def test_the_gradient_of_an_exponential_does_not_depend_on_the_size_of_what_arri
     graph = graphsvc.parse("f = expm(a)")
     one, two = (graph.value_and_grad({"a": a}, output_gradients={"f": s * seed})[1]["a"] for s in (1.0, 1e30))
     np.testing.assert_allclose(two, 1e30 * one, rtol=1e-12)
+
+
+IDENTITY, TWICE = np.eye(3), np.diag([1.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "a", "says"),
+    [
+        ("e = eigh(a); f = e.v", TWICE, r"'e' \(gate 'eigh'\): Some eigenvalues coincide \(1 pairs\)"),
+        ("e = eigh(a); f = e.v", TWICE + 0j, r"eigenvalues coincide \(1 pairs\)"),
+        ("e = eigh(a); f = e.v", np.stack([IDENTITY, TWICE]), r"eigenvalues coincide \(4 pairs\)"),
+        ("d = svd(a); f = d.u", IDENTITY, r"'d' \(gate 'svd'\): Some singular values coincide \(3 pairs\)"),
+        ("d = svd(a); f = d.vh", IDENTITY + 0j, r"singular values coincide \(3 pairs\)"),
+        ("d = svd(a); f = d.u", np.outer([1.0, 2.0, 3.0], [1.0, 1.0]), r"singular values are zero \(1\)"),
+        ("d = svd(a); f = d.vh", np.zeros((2, 3)), r"coincide \(1 pairs\) and some singular values are zero \(2\)"),
+    ],
+)
+def test_gradients_that_do_not_exist_and_are_taken_as_zero_are_told(text, a, says):
+    """In a debugging run, with node and gate: where the result depends on a choice of vectors that is free."""
+    gradients = observed(text, a)
+    assert np.all(np.isfinite(gradients["a"]))
+    assert re.search(says, str(gradients.diagnosis)), gradients.diagnosis
+    assert gradients.diagnosis.findings == ()
+    (undefined,) = gradients.diagnosis.undefined
+    assert "have no derivative: it was taken as 0" in undefined.explanation
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize(
+    ("text", "a"),
+    [
+        ("e = eigh(a); f = e.w", IDENTITY),
+        ("e = eigh(a); f = (e.v * cos(e.w)) @ transpose(conjugate(e.v))", TWICE),
+        ("e = eigh(a); f = e.v", np.diag([1.0, 2.0, 4.0])),
+        ("d = svd(a); f = d.u @ d.vh", IDENTITY),
+        ("d = svd(a); f = (d.u * d.s) @ d.vh", np.outer([1.0, 2.0, 3.0], [1.0, 1.0])),
+        ("d = svd(a); f = d.s", np.zeros((2, 3))),
+        ("d = svd(a); f = d.u", np.arange(6.0).reshape(3, 2) ** 2),
+    ],
+)
+def test_nothing_is_told_of_gradients_that_exist(text, a, dtype):
+    """Values that coincide are no fault where the result is the same for every choice of vectors."""
+    assert observed(text, a.astype(dtype)).diagnosis is None
+
+
+def observed(text, a):
+    """Return gradients for random ones that arrive at `f`, with their diagnosis."""
+    graph, random = graphsvc.parse(text), np.random.default_rng(0)
+    z = graph.value_and_grad({"a": a}, wrt=[])[0]["f"]
+    arriving = {"f": random.normal(size=z.shape).astype(z.dtype)}
+    return graph.value_and_grad({"a": a}, output_gradients=arriving, outputs=["f"], debug=True)[1]

@@ -60,7 +60,10 @@ def observations_to_data(gradients: InputGradients, *, debug: bool) -> dict[str,
     data: dict[str, Any] = {}
     if debug:
         found = gradients.diagnosis
-        data["diagnosis"] = found and {"findings": [_finding_to_data(finding) for finding in found.findings]}
+        data["diagnosis"] = found and {
+            "findings": [_finding_to_data(finding) for finding in found.findings],
+            "undefined": [asdict(undefined) for undefined in found.undefined],
+        }
     if measured := gradients.profile:
         data["profile"] = {
             "nodes": [_cost_to_data(row) for row in measured.rows],

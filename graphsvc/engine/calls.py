@@ -31,6 +31,7 @@ __all__ = [
     "call_backward",
     "call_forward",
     "call_rule",
+    "call_undefined",
     "checked",
     "completed",
     "flaw_of",
@@ -292,6 +293,18 @@ def call_rule(step: Step, asked: WantedRule, record: Record, arriving: Sequence[
     """Call one backward rule; return what it gives for each operand that it speaks for."""
     arguments = [argument_of(parameter, step, record, arriving) for parameter in asked.rule.parameters]
     return listed(step, asked, invoke(step.node, asked.method, asked.rule.call, *arguments))
+
+
+def call_undefined(step: Step, record: Record, arriving: Sequence[Array | None]) -> str:
+    """Ask a gate what of its gradients has no value there; empty where all is well, or the gate does not say."""
+    rule = step.node.gate.signature.undefined
+    if rule is None:
+        return ""
+    arguments = [argument_of(parameter, step, record, arriving) for parameter in rule.parameters]
+    says = invoke(step.node, "undefined", rule.call, *arguments)
+    if says is not None and not isinstance(says, str):
+        break_contract(step.node, f"undefined must return a sentence or None, got {_kind(says)}")
+    return says or ""
 
 
 def argument_of(parameter: Parameter, step: Step, record: Record, arriving: Sequence[Array | None]) -> Any:

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-__all__ = ["Cause", "Diagnosis", "Direction", "Finding", "Kind"]
+__all__ = ["Cause", "Diagnosis", "Direction", "Finding", "Kind", "Undefined"]
 
 Direction: TypeAlias = Literal["forward", "backward"]
 
@@ -108,15 +108,35 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Undefined:
+    """A gate whose derivative does not exist where the run was, and of which zeros came back.
+
+    Attributes:
+        node: Name of the gate node.
+        gate: Name of its gate.
+        explanation: What the gate says of it.
+    """
+
+    node: str
+    gate: str
+    explanation: str
+
+    def __str__(self) -> str:
+        return f"backward: node {self.node!r} (gate {self.gate!r}): {self.explanation}"
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Where a run first made a NaN or an infinity.
+    """Where a run first made a NaN or an infinity, and what it took as zero because it does not exist.
 
     Attributes:
         findings: In order of execution, for each pass: the first number that was not finite, and the first NaN where
             that is another; for an infinity may be meant, as that of a mask, and a NaN hardly ever is.
+        undefined: Every gate whose gradient has parts that do not exist, in the order of the backward pass.
     """
 
     findings: tuple[Finding, ...]
+    undefined: tuple[Undefined, ...] = ()
 
     @property
     def forward(self) -> Finding | None:
@@ -129,7 +149,7 @@ class Diagnosis:
         return next((finding for finding in self.findings if finding.direction == "backward"), None)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.findings))
+        return "\n".join(map(str, (*self.findings, *self.undefined)))
 
 
 def _number(value: float) -> str:

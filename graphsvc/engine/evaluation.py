@@ -19,7 +19,8 @@ class InputGradients(dict[str, Array]):
 
     Attributes:
         disconnected: Names of the inputs that no path leads from to an output with a gradient; theirs are zeros.
-        diagnosis: Where the run first made a NaN or an infinity; None if it made none, or was not asked to look.
+        diagnosis: Where the run first made a NaN or an infinity, and what has no derivative; None if it found none, or
+            was not asked to look.
         profile: What each gate took; None if it was not measured.
     """
 

@@ -1,4 +1,4 @@
-"""The examiner: watches a run gate by gate, and finds out where and why a number first was not finite."""
+"""The examiner: watches a run gate by gate, and finds out where and why a number is not finite, or has no value."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from graphsvc.arrays import Array, Literal
-from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward
-from graphsvc.engine.diagnosis import Cause, Diagnosis, Direction, Finding, Kind
+from graphsvc.engine.calls import BackwardCall, ForwardCall, Record, call_backward, call_forward, call_undefined
+from graphsvc.engine.diagnosis import Cause, Diagnosis, Direction, Finding, Kind, Undefined
 from graphsvc.engine.experiment import Explained, explain_gradient, is_finite, placed, values_at
 from graphsvc.engine.plan import Plan, Step
 
@@ -25,6 +25,7 @@ class Examiner:
         self._call_forward = call_forward
         self._call_backward = call_backward
         self._findings: list[Finding] = []
+        self._undefined: list[Undefined] = []
 
     def given_values(self, plan: Plan, inputs: Mapping[str, Array], values: Mapping[str, Array | Literal]) -> None:
         """Look at the inputs, and then at the constants, that the run will read."""
@@ -59,6 +60,8 @@ class Examiner:
             explain = partial(explain_gradient, step, record, arriving, position)
             self._look("backward", Kind.OPERAND_GRADIENT, signature.operand_name(position), where, gradient, explain)
             yield node.operands[position], gradient
+        if says := call_undefined(step, record, arriving):
+            self._undefined.append(Undefined(node.name, node.gate_name, says))
 
     def final_gradients(self, gradients: Mapping[str, Array]) -> None:
         """Look at the gradients of the inputs, to which branches have added up."""
@@ -66,8 +69,9 @@ class Examiner:
             self._look("backward", Kind.INPUT_GRADIENT, name, _NOWHERE, gradient, _explain_sum)
 
     def diagnosis(self) -> Diagnosis | None:
-        """Return what was found; None if every number was finite."""
-        return Diagnosis(tuple(self._findings)) if self._findings else None
+        """Return what was found; None if every number was finite, and every derivative exists."""
+        found = Diagnosis(tuple(self._findings), tuple(self._undefined))
+        return found if found.findings or found.undefined else None
 
     def _look(
         self,

@@ -270,7 +270,8 @@ class ComputationalGraph(GraphBuilder):
                 None means 1, where one output of one element is wanted.
             outputs: Outputs that are wanted; None means all.
             between: Called before the run, and during it before whatever may take long; what it raises stops the run.
-            debug: Whether to find the gates where a NaN or an infinity first came up, and why: `gradients.diagnosis`.
+            debug: Whether to find the gates where a NaN or an infinity first came up, and why, and the gates whose
+                derivative does not exist: `gradients.diagnosis`.
             profile: Whether to measure time and bytes of each gate: `gradients.profile`. To that end, as for `debug`,
                 the gates run one by one, and nothing is fused; so an ordinary run may well be faster than their sum.
             vectors: How many gradients arrive at each output. `output_gradients` and the gradients that come back then

@@ -1,7 +1,7 @@
 """Gates of decompositions into eigenvalues, singular values and their vectors.
 
 Vectors of values that coincide have no derivative. Their undefined entries are taken as zero, which is right for every
-result that does not depend on the choice of a basis.
+result that does not depend on the choice of a basis; where one does, `undefined` says so.
 """
 
 from collections.abc import Iterable
@@ -51,6 +51,28 @@ def _phase_backward(v: Array, turn: Array) -> Array:
 
 def _turning(dv: Array, v: Array, axis: int) -> Array:
     return np.sum(np.imag(np.conjugate(dv) * v), axis=axis)
+
+
+def _rounding(*arriving: Array) -> float:
+    """Return up to what size products of these with vectors of length 1 may be rounding."""
+    eps = max(float(np.finfo(x.dtype).eps) for x in arriving)
+    return max(1e-8, 64 * eps) * max(float(np.max(np.abs(x), initial=0)) for x in arriving)
+
+
+def _depends(what: str, equal: Array, zero: Array) -> str:
+    """Say that a result depends on vectors which might be others; nothing if it does not.
+
+    Args:
+        what: Of what values the vectors are.
+        equal: The pairs of equal values on which it depends. Shape `(..., n, n)`, both ways round.
+        zero: The values that are zero on which it depends. Shape `(..., n)`.
+    """
+    found = [f"{what} coincide ({np.count_nonzero(np.triu(equal, 1))} pairs)"] * bool(np.any(equal))
+    found += [f"{what} are zero ({np.count_nonzero(zero)})"] * bool(np.any(zero))
+    if not found:
+        return ""
+    says = f"Some {' and some '.join(found)}, and the result depends on the choice of their vectors, which have no "
+    return says + "derivative: it was taken as 0. Ask for what no choice changes, or move the matrix off that point."
 
 
 class _Hermitian(Gate):
@@ -103,12 +125,21 @@ class EigH(_Hermitian):
         return (w, v * _phase(v)) if v.dtype.kind == "c" and v.size else (w, v)
 
     def backward(self, dw: Array, dv: Array, w: Array, v: Array) -> Array:
-        gaps = inverse_gaps(w)
-        dw, dv, v = widened(dw), widened(dv), widened(v)
+        dw, v = widened(dw), widened(v)
+        inner = inverse_gaps(w) * self._turn(dv, v) + dw[..., np.newaxis, :] * np.eye(w.shape[-1], dtype=dw.dtype)
+        return self._pulled(v @ inner @ adjoint(v))
+
+    def _turn(self, dv: Array, v: Array) -> Array:
+        """Return the gradient of the turns of the vectors into each other."""
+        dv, v = widened(dv), widened(v)
         if v.dtype.kind == "c" and v.size:
             dv = dv + _phase_backward(v, _turning(dv, v, -2))
-        inner = gaps * (adjoint(v) @ dv) + dw[..., np.newaxis, :] * np.eye(w.shape[-1], dtype=dw.dtype)
-        return self._pulled(v @ inner @ adjoint(v))
+        return adjoint(v) @ dv
+
+    def undefined(self, dv: Array, w: Array, v: Array) -> str:
+        turn = self._turn(dv, v)
+        free = (inverse_gaps(w) == 0) & (np.abs(turn - adjoint(turn)) > _rounding(dv))
+        return _depends("eigenvalues", free, free & False)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -180,12 +211,9 @@ class SVD(Gate):
 
     def backward(self, du: Array, ds: Array, dvh: Array, u: Array, s: Array, vh: Array) -> Array:
         gaps, inverse = inverse_gaps(s), inverse_or_zero(s, (u.shape[-2], vh.shape[-1]))
-        du, ds, dvh, u, s, vh = (widened(x) for x in (du, ds, dvh, u, s, vh))
-        if u.dtype.kind == "c" and s.size:
-            du = du + _phase_backward(u, _turning(du, u, -2) - _turning(dvh, vh, -1))
+        ds, dvh, u, s, vh = (widened(x) for x in (ds, dvh, u, s, vh))
+        du, turn_u, turn_v = self._turns(du, dvh, u, vh)
         total = s[..., np.newaxis, :] + s[..., :, np.newaxis]
-        turn_u, turn_v = adjoint(u) @ du, vh @ adjoint(dvh)
-        turn_u, turn_v = turn_u - adjoint(turn_u), turn_v - adjoint(turn_v)
         # What divides by s_j^2 - s_i^2, written so that where singular values coincide only what does not exist is cut.
         apart = np.where(total == 0, 0, 0.5 / np.where(total == 0, 1, total)).astype(s.dtype)
         inner = (turn_u + turn_v) * (gaps / 2) + (turn_u - turn_v) * apart
@@ -198,6 +226,25 @@ class SVD(Gate):
             across = inverse[..., :, np.newaxis] * dvh
             da = da + u @ (across - (across @ adjoint(vh)) @ vh)
         return da
+
+    def _turns(self, du: Array, dvh: Array, u: Array, vh: Array) -> tuple[Array, Array, Array]:
+        """Return the gradient of `u` with that of its phase, and the gradients of the turns of both sets of vectors."""
+        du, dvh, u, vh = (widened(x) for x in (du, dvh, u, vh))
+        if u.dtype.kind == "c" and u.size:
+            du = du + _phase_backward(u, _turning(du, u, -2) - _turning(dvh, vh, -1))
+        turn_u, turn_v = adjoint(u) @ du, vh @ adjoint(dvh)
+        return du, turn_u - adjoint(turn_u), turn_v - adjoint(turn_v)
+
+    def undefined(self, du: Array, dvh: Array, u: Array, s: Array, vh: Array) -> str:
+        least = _rounding(du, dvh)
+        du, turn_u, turn_v = self._turns(du, dvh, u, vh)
+        # Vectors of equal values turn together; of values that are zero each set by itself, and out of what it spans.
+        zero = inverse_or_zero(s, (u.shape[-2], vh.shape[-1])) == 0
+        alone = (zero[..., np.newaxis, :] & zero[..., :, np.newaxis]) & (np.abs(turn_u - turn_v) > least)
+        free = (inverse_gaps(s) == 0) & ((np.abs(turn_u + turn_v) > least) | alone)
+        across = du - u @ (adjoint(u) @ du), adjoint(dvh) - adjoint(vh) @ (vh @ adjoint(dvh))
+        out = sum((zero & np.any(np.abs(part) > least, axis=-2) for part in across), start=zero & False)
+        return _depends("singular values", free, out)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:

@@ -112,9 +112,9 @@ def out_of_memory(node: BoundNode, what: str, nbytes: int | None) -> LimitError:
         what: What takes so many bytes.
         nbytes: How many; None where that is not known.
     """
-    size = "more than there are" if nbytes is None else f"{nbytes:,}"
+    size = "more bytes than there are" if nbytes is None else f"{nbytes:,} bytes"
     facts = {} if nbytes is None else {"asked": str(nbytes)}
-    msg = f"There is not memory enough: {what} {size} bytes. Ask for less at a time."
+    msg = f"There is not memory enough: {what} {size}. Ask for less at a time."
     return LimitError(msg, **facts).at(node.name, node.gate_name)
 
 

@@ -1,20 +1,25 @@
 """The client for asyncio: the same calls, awaited."""
 
 import asyncio
+import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
 from graphsvc.arrays import Array
-from graphsvc.client import CHANNEL_OPTIONS
+from graphsvc.client import CHANNEL_OPTIONS, MAPPED_AT_ONCE
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
-from graphsvc.errors import GraphsvcError, ServiceError, StoppedError
-from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
+from graphsvc.errors import BusyError, GraphsvcError, LimitError, ServiceError, StoppedError, UnreachableError
+from graphsvc.exchange import Asked, Listener, Question, Residents, check_target, check_timeout, converse
+from graphsvc.patience import attempts, pause
+from graphsvc.sessions import SESSION_METHOD, SessionLostError, late, wants_stream
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
 
@@ -30,6 +35,7 @@ class AsyncClient:
         self.timeout = check_timeout(timeout)
         self._known: dict[bytes, bytes] = {}
         self._channel: grpc.aio.Channel | None = None
+        self._session: _Session | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
 
@@ -46,9 +52,7 @@ class AsyncClient:
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `graphsvc.Client.value_and_grad`. A cancelled task cancels the call."""
         question = Question(inputs, wrt, output_gradients, outputs, vectors)
-        answer: tuple[dict[str, Array], InputGradients] = await self._ask(
-            converse(graph, question, self._known), timeout
-        )
+        answer: tuple[dict[str, Array], InputGradients] = await self.ask(graph, question, timeout)
         return answer
 
     async def jvp(
@@ -63,9 +67,7 @@ class AsyncClient:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Differentiate a graph on the server; see `ComputationalGraph.jvp`."""
         question = Question(inputs, None, None, outputs, vectors, "jvp", tangents)
-        answer: tuple[dict[str, Array], dict[str, Array]] = await self._ask(
-            converse(graph, question, self._known), timeout
-        )
+        answer: tuple[dict[str, Array], dict[str, Array]] = await self.ask(graph, question, timeout)
         return answer
 
     async def hvp(
@@ -83,7 +85,7 @@ class AsyncClient:
         """Differentiate a graph on the server; see `ComputationalGraph.hvp`."""
         directions, vectors = judge_directions(directions, vectors)
         question = Question(inputs, wrt, output_gradients, outputs, vectors, "hvp", directions)
-        answer: tuple[InputGradients, InputGradients] = await self._ask(converse(graph, question, self._known), timeout)
+        answer: tuple[InputGradients, InputGradients] = await self.ask(graph, question, timeout)
         return answer
 
     async def jacobian(
@@ -97,7 +99,7 @@ class AsyncClient:
     ) -> dict[str, dict[str, Array]]:
         """Differentiate a graph on the server; see `ComputationalGraph.jacobian`."""
         question = Question(inputs, wrt, None, outputs, kind="jacobian")
-        answer: dict[str, dict[str, Array]] = await self._ask(converse(graph, question, self._known), timeout)
+        answer: dict[str, dict[str, Array]] = await self.ask(graph, question, timeout)
         return answer
 
     async def hessian(
@@ -112,12 +114,12 @@ class AsyncClient:
     ) -> dict[str, dict[str, Array]]:
         """Differentiate a graph on the server; see `ComputationalGraph.hessian`."""
         question = Question(inputs, wrt, output_gradients, outputs, kind="hessian")
-        answer: dict[str, dict[str, Array]] = await self._ask(converse(graph, question, self._known), timeout)
+        answer: dict[str, dict[str, Array]] = await self.ask(graph, question, timeout)
         return answer
 
-    def graph(self, graph: ComputationalGraph) -> "AsyncRemoteGraph":
-        """Return the graph as one that runs on the server."""
-        return AsyncRemoteGraph(self, graph)
+    def graph(self, graph: ComputationalGraph, resident: Mapping[str, object] | None = None) -> "AsyncRemoteGraph":
+        """Return the graph as one that runs on the server, for many calls; see `graphsvc.Client.graph`."""
+        return AsyncRemoteGraph(self, graph, Residents(graph, resident) if resident else None)
 
     async def gates(self) -> list[service_pb2.Gate]:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
@@ -144,13 +146,29 @@ class AsyncClient:
         )
         return info
 
+    def map(
+        self,
+        graph: ComputationalGraph,
+        inputs: Iterable[Mapping[str, object]],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[tuple[dict[str, Array], InputGradients]]:
+        """Run a graph on many inputs; see `AsyncRemoteGraph.map`."""
+        return self.graph(graph).map(inputs, wrt, output_gradients, outputs, timeout=timeout)
+
     async def close(self) -> None:
         """Close the connection; the next call opens another."""
         channel, self._channel = self._channel, None
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
         if channel is not None:
             await channel.close()
 
-    def _stub(self) -> Any:
+    def _connected(self) -> grpc.aio.Channel:
         # A channel belongs to the event loop that it was made in.
         loop = asyncio.get_running_loop()
         if self._channel is not None and self._process != os.getpid():
@@ -158,37 +176,87 @@ class AsyncClient:
             raise ServiceError(msg)
         if self._channel is None or self._loop is not loop:
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+            self._session = None
             self._loop = loop
             self._process = os.getpid()
-        return service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        return self._channel
 
-    async def _call(self, method: str, request: Any, seconds: float | None) -> Any:
-        seconds = self.timeout if seconds is None else check_timeout(seconds)
-        try:
-            return await getattr(self._stub(), method)(request, timeout=seconds)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self.target) from None
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # gRPC cancels the calls of a channel that is closed; the task that waits is not meant.
-            msg = "The client was closed during the call."
-            raise StoppedError(msg) from error
+    def _stream(self) -> Any:
+        # Bytes, because a chunk is not worth a message.
+        return self._connected().stream_stream(SESSION_METHOD)
 
-    async def _ask(self, conversation: Conversation, seconds: float | None) -> Answer:
+    def _open_session(self) -> "_Session":
+        """Return the stream that small questions share, opened if there is none."""
+        opener = self._stream()
+        if self._session is None or self._session.is_lost:
+            self._session = _Session(opener, self.target)
+        return self._session
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.timeout if timeout is None else check_timeout(timeout)
+
+    async def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+        stub = service_pb2_grpc.GraphServiceStub(self._connected())  # type: ignore[no-untyped-call]
+        with _told_of_closing():
+            try:
+                return await getattr(stub, method)(request, timeout=self._seconds(timeout))
+            except grpc.RpcError as error:
+                raise error_from_rpc(error, self.target) from None
+
+    async def ask(
+        self, graph: ComputationalGraph, question: Question, timeout: float | None, *, shared: bool = False
+    ) -> Any:
+        """Put a question to the server; see `graphsvc.Client.ask`."""
+        conversation = converse(graph, question, self._known)
         try:
-            request = next(conversation)
+            asked = next(conversation)
             while True:
                 try:
-                    response = await self._call(type(request).__name__.removesuffix("Request"), request, seconds)
+                    answer = await self._answered(asked, self._seconds(timeout), shared=shared)
                 except GraphsvcError as error:
-                    request = conversation.throw(error)
+                    asked = conversation.throw(error)
                 else:
-                    request = conversation.send(response)
+                    asked = conversation.send(answer)
         except StopIteration as stop:
-            answer: Answer = stop.value
-            return answer
+            return stop.value
+
+    async def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
+        if not asked.beside and not shared:
+            try:
+                return asked.read(await self._call(asked.method, asked.request, seconds), None)
+            except LimitError as error:
+                if not wants_stream(error):
+                    raise
+        alone = asked.beside or not shared
+        for left, last in attempts(seconds):
+            try:
+                with _told_of_closing():
+                    return await (self._alone(asked, left) if alone else self._in_session(asked, left))
+            except BusyError as error:
+                if last or (left is not None and pause(error) >= left):
+                    raise
+                await asyncio.sleep(pause(error))
+        raise AssertionError
+
+    async def _in_session(self, asked: Asked, seconds: float | None) -> Any:
+        for last in (False, True):
+            try:
+                return await self._open_session().ask(asked, seconds)
+            except SessionLostError as lost:
+                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
+                if last or isinstance(lost.error, StoppedError):
+                    raise lost.error from None
+        raise AssertionError
+
+    async def _alone(self, asked: Asked, seconds: float | None) -> Any:
+        """Ask one question on a stream of its own."""
+        session = _Session(self._stream(), self.target)
+        try:
+            return await session.ask(asked, seconds)
+        except SessionLostError as lost:
+            raise lost.error from None
+        finally:
+            session.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -210,11 +278,12 @@ def _unpickled(target: str, timeout: float | None) -> AsyncClient:
 
 
 class AsyncRemoteGraph:
-    """A graph that runs on a server, for asyncio."""
+    """A graph that runs on a server, for asyncio; see `graphsvc.RemoteGraph`."""
 
-    def __init__(self, client: AsyncClient, graph: ComputationalGraph) -> None:
+    def __init__(self, client: AsyncClient, graph: ComputationalGraph, residents: Residents | None = None) -> None:
         self._client = client
         self._graph = graph
+        self._residents = residents
 
     async def value_and_grad(
         self,
@@ -226,10 +295,10 @@ class AsyncRemoteGraph:
         vectors: int | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
-        """Run the graph on the server; see `AsyncClient.value_and_grad`."""
-        return await self._client.value_and_grad(
-            self._graph, inputs, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
-        )
+        """Run the graph on the server; see `AsyncClient.value_and_grad`, and of `wrt` `graphsvc.RemoteGraph`."""
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=self._residents)
+        answer: tuple[dict[str, Array], InputGradients] = await self._ask(question, timeout)
+        return answer
 
     async def jvp(
         self,
@@ -241,7 +310,9 @@ class AsyncRemoteGraph:
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Differentiate the graph on the server; see `AsyncClient.jvp`."""
-        return await self._client.jvp(self._graph, inputs, tangents, outputs, vectors=vectors, timeout=timeout)
+        question = Question(inputs, None, None, outputs, vectors, "jvp", tangents, self._residents)
+        answer: tuple[dict[str, Array], dict[str, Array]] = await self._ask(question, timeout)
+        return answer
 
     async def hvp(
         self,
@@ -255,9 +326,10 @@ class AsyncRemoteGraph:
         timeout: float | None = None,
     ) -> tuple[InputGradients, InputGradients]:
         """Differentiate the graph on the server; see `AsyncClient.hvp`."""
-        return await self._client.hvp(
-            self._graph, inputs, directions, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
-        )
+        directions, vectors = judge_directions(directions, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, "hvp", directions, self._residents)
+        answer: tuple[InputGradients, InputGradients] = await self._ask(question, timeout)
+        return answer
 
     async def jacobian(
         self,
@@ -268,7 +340,9 @@ class AsyncRemoteGraph:
         timeout: float | None = None,
     ) -> dict[str, dict[str, Array]]:
         """Differentiate the graph on the server; see `AsyncClient.jacobian`."""
-        return await self._client.jacobian(self._graph, inputs, wrt, outputs, timeout=timeout)
+        question = Question(inputs, wrt, None, outputs, kind="jacobian", residents=self._residents)
+        answer: dict[str, dict[str, Array]] = await self._ask(question, timeout)
+        return answer
 
     async def hessian(
         self,
@@ -280,7 +354,126 @@ class AsyncRemoteGraph:
         timeout: float | None = None,
     ) -> dict[str, dict[str, Array]]:
         """Differentiate the graph on the server; see `AsyncClient.hessian`."""
-        return await self._client.hessian(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
+        question = Question(inputs, wrt, output_gradients, outputs, kind="hessian", residents=self._residents)
+        answer: dict[str, dict[str, Array]] = await self._ask(question, timeout)
+        return answer
+
+    async def map(
+        self,
+        inputs: Iterable[Mapping[str, object]],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[tuple[dict[str, Array], InputGradients]]:
+        """Run the graph on many inputs, several at a time; see `graphsvc.RemoteGraph.map`."""
+        started: deque[asyncio.Task[tuple[dict[str, Array], InputGradients]]] = deque()
+        try:
+            for one in inputs:
+                question = self.value_and_grad(one, wrt, output_gradients, outputs, timeout=timeout)
+                started.append(asyncio.create_task(question))
+                if len(started) == MAPPED_AT_ONCE:
+                    yield await started.popleft()
+            while started:
+                yield await started.popleft()
+        finally:
+            for task in started:
+                task.cancel()
+
+    async def _ask(self, question: Question, timeout: float | None) -> Any:
+        return await self._client.ask(self._graph, question, timeout, shared=True)
+
+
+class _Session:
+    """A stream that carries many questions at once, for asyncio; see `graphsvc.sessions.Session`."""
+
+    def __init__(self, opener: Any, target: str) -> None:
+        self._target = target
+        self._listener = Listener()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count(1)
+        self._lost: GraphsvcError | None = None
+        self._writing = asyncio.Lock()
+        self._stream = opener()
+        self._reader = asyncio.create_task(self._read())
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost is not None
+
+    async def ask(self, asked: Asked, seconds: float | None) -> Any:
+        if self._lost:
+            raise SessionLostError(self._lost)
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._listener.expect(number, asked)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._send(asked, number, seconds)
+                return await answer
+        except TimeoutError:
+            raise late() from None
+        finally:
+            del self._waiting[number]
+
+    async def _send(self, asked: Asked, number: int, seconds: float | None) -> None:
+        # Nothing may come between a request and its chunks.
+        async with self._writing:
+            try:
+                for message in asked.messages(number, seconds):
+                    await self._stream.write(message)
+            except (grpc.RpcError, asyncio.InvalidStateError):
+                # Who reads knows why, and says so to whoever waits for an answer.
+                return
+
+    async def _read(self) -> None:
+        try:
+            while (data := await self._stream.read()) is not grpc.aio.EOF:
+                if (heard := self._listener.hear(data)) is not None:
+                    self._give(*heard)
+            self._lose(UnreachableError(f"The server at {self._target!r} ended the session.", target=self._target))
+        except grpc.RpcError as error:
+            self._lose(error_from_rpc(error, self._target))
+        except GraphsvcError as error:
+            self._lose(error)
+            self._stream.cancel()
+
+    def _give(self, number: int, answer: Any) -> None:
+        waiting = self._waiting.get(number)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(answer, Exception):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def _lose(self, error: GraphsvcError) -> None:
+        self._lost = error
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(SessionLostError(error))
+
+    def close(self) -> None:
+        if not self._lost:
+            self._lose(StoppedError("The client was closed during the call."))
+        self._reader.cancel()
+        self._stream.cancel()
+
+
+@contextmanager
+def _told_of_closing() -> Iterator[None]:
+    """Tell a call that ends because its channel is closed from a task that is cancelled."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # gRPC cancels the calls of a channel that is closed; the task that waits is not meant.
+        msg = "The client was closed during the call."
+        raise StoppedError(msg) from error
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> AsyncClient:

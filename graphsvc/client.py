@@ -1,8 +1,11 @@
 """The client: graphs run on a server as they run in process."""
 
+import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -12,18 +15,46 @@ from graphsvc.arrays import Array
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
-from graphsvc.errors import GraphsvcError, StoppedError
-from graphsvc.exchange import Answer, Conversation, Question, check_target, check_timeout, converse
+from graphsvc.errors import GraphsvcError, LimitError, StoppedError
+from graphsvc.exchange import Asked, Question, Residents, check_target, check_timeout, converse
+from graphsvc.patience import patiently
+from graphsvc.progress import tracked
+from graphsvc.sessions import SESSION_METHOD, Session, SessionLostError, ask_alone, wants_stream
 from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
 
-__all__ = ["CHANNEL_OPTIONS", "Client", "RemoteGraph", "connect"]
+__all__ = ["CHANNEL_OPTIONS", "MAPPED_AT_ONCE", "Client", "RemoteGraph", "connect"]
+
+_SERVICE_CONFIG: Final = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "graphsvc.v1.GraphService"}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                },
+            }
+        ],
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+)
 
 CHANNEL_OPTIONS: Final = (
     # The server says what is too large.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # What may be asked again is asked again where no server answers, and where it says when it will be less busy.
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.per_rpc_retry_buffer_size", 4 << 20),
 )
+
+
+MAPPED_AT_ONCE: Final = 16
+"""How many evaluations of `map` are on their way at a time."""
 
 
 class Client:
@@ -47,6 +78,7 @@ class Client:
         self._known: dict[bytes, bytes] = {}
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._session: Session | None = None
         self._process = 0
 
     def value_and_grad(
@@ -77,7 +109,7 @@ class Client:
             GraphsvcError: As in process, and ServiceError where server or network fail.
         """
         question = Question(inputs, wrt, output_gradients, outputs, vectors)
-        answer: tuple[dict[str, Array], InputGradients] = self._ask(converse(graph, question, self._known), timeout)
+        answer: tuple[dict[str, Array], InputGradients] = self.ask(graph, question, timeout)
         return answer
 
     def jvp(
@@ -92,7 +124,7 @@ class Client:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Differentiate a graph on the server; see `ComputationalGraph.jvp`."""
         question = Question(inputs, None, None, outputs, vectors, "jvp", tangents)
-        answer: tuple[dict[str, Array], dict[str, Array]] = self._ask(converse(graph, question, self._known), timeout)
+        answer: tuple[dict[str, Array], dict[str, Array]] = self.ask(graph, question, timeout)
         return answer
 
     def hvp(
@@ -110,7 +142,7 @@ class Client:
         """Differentiate a graph on the server; see `ComputationalGraph.hvp`."""
         directions, vectors = judge_directions(directions, vectors)
         question = Question(inputs, wrt, output_gradients, outputs, vectors, "hvp", directions)
-        answer: tuple[InputGradients, InputGradients] = self._ask(converse(graph, question, self._known), timeout)
+        answer: tuple[InputGradients, InputGradients] = self.ask(graph, question, timeout)
         return answer
 
     def jacobian(
@@ -124,7 +156,7 @@ class Client:
     ) -> dict[str, dict[str, Array]]:
         """Differentiate a graph on the server; see `ComputationalGraph.jacobian`."""
         question = Question(inputs, wrt, None, outputs, kind="jacobian")
-        answer: dict[str, dict[str, Array]] = self._ask(converse(graph, question, self._known), timeout)
+        answer: dict[str, dict[str, Array]] = self.ask(graph, question, timeout)
         return answer
 
     def hessian(
@@ -139,12 +171,35 @@ class Client:
     ) -> dict[str, dict[str, Array]]:
         """Differentiate a graph on the server; see `ComputationalGraph.hessian`."""
         question = Question(inputs, wrt, output_gradients, outputs, kind="hessian")
-        answer: dict[str, dict[str, Array]] = self._ask(converse(graph, question, self._known), timeout)
+        answer: dict[str, dict[str, Array]] = self.ask(graph, question, timeout)
         return answer
 
-    def graph(self, graph: ComputationalGraph) -> "RemoteGraph":
-        """Return the graph as one that runs on the server."""
-        return RemoteGraph(self, graph)
+    def graph(self, graph: ComputationalGraph, resident: Mapping[str, object] | None = None) -> "RemoteGraph":
+        """Return the graph as one that runs on the server, for many calls: they share one stream.
+
+        Args:
+            graph: The graph.
+            resident: Inputs that the server is to keep: data that do not change. They are sent when it does not have
+                them, and left out of every call; gradients of them are given only if `wrt` names them.
+
+        Raises:
+            InputError: The graph has no such input, or one does not fit.
+        """
+        return RemoteGraph(self, graph, Residents(graph, resident) if resident else None)
+
+    def map(
+        self,
+        graph: ComputationalGraph,
+        inputs: Iterable[Mapping[str, object]],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: bool = True,
+    ) -> Iterator[tuple[dict[str, Array], InputGradients]]:
+        """Run a graph on many inputs; see `RemoteGraph.map`."""
+        return self.graph(graph).map(inputs, wrt, output_gradients, outputs, timeout=timeout, progress=progress)
 
     def gates(self) -> list[service_pb2.Gate]:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
@@ -173,21 +228,41 @@ class Client:
         """Close the connection; the next call opens another."""
         with self._lock:
             channel, self._channel = self._channel, None
-        if channel is not None and self._process == os.getpid():
-            channel.close()
+            session, self._session = self._session, None
+        if self._process == os.getpid():
+            if session is not None:
+                session.close()
+            if channel is not None:
+                channel.close()
 
-    def _stub(self) -> Any:
+    def _connected(self) -> grpc.Channel:
         with self._lock:
             # A channel does not survive a fork.
             if self._channel is None or self._process != os.getpid():
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+                self._session = None
                 self._process = os.getpid()
-            return service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
+            return self._channel
+
+    def _stream(self) -> Any:
+        # Bytes, because a chunk is not worth a message.
+        return self._connected().stream_stream(SESSION_METHOD)
+
+    def _open_session(self) -> Session:
+        """Return the stream that small questions share, opened if there is none."""
+        opener = self._stream()
+        with self._lock:
+            if self._session is None or self._session.is_lost:
+                self._session = Session(opener, self.target)
+            return self._session
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.timeout if timeout is None else check_timeout(timeout)
 
     def _call(self, method: str, request: Any, timeout: float | None) -> Any:
-        seconds = self.timeout if timeout is None else check_timeout(timeout)
+        stub = service_pb2_grpc.GraphServiceStub(self._connected())  # type: ignore[no-untyped-call]
         try:
-            return getattr(self._stub(), method)(request, timeout=seconds)
+            return getattr(stub, method)(request, timeout=self._seconds(timeout))
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
         except ValueError as error:
@@ -195,19 +270,50 @@ class Client:
             msg = "The client was closed during the call."
             raise StoppedError(msg) from error
 
-    def _ask(self, conversation: Conversation, timeout: float | None) -> Answer:
+    def ask(self, graph: ComputationalGraph, question: Question, timeout: float | None, *, shared: bool = False) -> Any:
+        """Put a question to the server.
+
+        Args:
+            graph: The graph.
+            question: What is asked of it.
+            timeout: See `value_and_grad`.
+            shared: Whether it goes over the stream that calls share.
+        """
+        conversation = converse(graph, question, self._known)
         try:
-            request = next(conversation)
+            asked = next(conversation)
             while True:
                 try:
-                    response = self._call(type(request).__name__.removesuffix("Request"), request, timeout)
+                    answer = self._answered(asked, self._seconds(timeout), shared=shared)
                 except GraphsvcError as error:
-                    request = conversation.throw(error)
+                    asked = conversation.throw(error)
                 else:
-                    request = conversation.send(response)
+                    asked = conversation.send(answer)
         except StopIteration as stop:
-            answer: Answer = stop.value
-            return answer
+            return stop.value
+
+    def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
+        if asked.beside:
+            return patiently(lambda left: ask_alone(self._stream(), asked, left, self.target), seconds)
+        if shared:
+            return patiently(lambda left: self._in_session(asked, left), seconds)
+        try:
+            return asked.read(self._call(asked.method, asked.request, seconds), None)
+        except LimitError as error:
+            if not wants_stream(error):
+                raise
+        return patiently(lambda left: ask_alone(self._stream(), asked, left, self.target), seconds)
+
+    def _in_session(self, asked: Asked, seconds: float | None) -> Any:
+        for last in (False, True):
+            try:
+                session = self._open_session()
+                return session.finish(session.start(asked, seconds), seconds)
+            except SessionLostError as lost:
+                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
+                if last or isinstance(lost.error, StoppedError):
+                    raise lost.error from None
+        raise AssertionError
 
     def __enter__(self) -> Self:
         return self
@@ -229,11 +335,12 @@ def _unpickled(target: str, timeout: float | None) -> Client:
 
 
 class RemoteGraph:
-    """A graph that runs on a server."""
+    """A graph that runs on a server, with inputs that the server keeps. Its calls share one stream."""
 
-    def __init__(self, client: Client, graph: ComputationalGraph) -> None:
+    def __init__(self, client: Client, graph: ComputationalGraph, residents: Residents | None = None) -> None:
         self._client = client
         self._graph = graph
+        self._residents = residents
 
     def value_and_grad(
         self,
@@ -245,10 +352,10 @@ class RemoteGraph:
         vectors: int | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
-        """Run the graph on the server; see `Client.value_and_grad`."""
-        return self._client.value_and_grad(
-            self._graph, inputs, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
-        )
+        """Run the graph on the server; see `Client.value_and_grad`. `wrt` is None for every input that is given."""
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=self._residents)
+        answer: tuple[dict[str, Array], InputGradients] = self._ask(question, timeout)
+        return answer
 
     def jvp(
         self,
@@ -260,7 +367,9 @@ class RemoteGraph:
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Differentiate the graph on the server; see `Client.jvp`."""
-        return self._client.jvp(self._graph, inputs, tangents, outputs, vectors=vectors, timeout=timeout)
+        question = Question(inputs, None, None, outputs, vectors, "jvp", tangents, self._residents)
+        answer: tuple[dict[str, Array], dict[str, Array]] = self._ask(question, timeout)
+        return answer
 
     def hvp(
         self,
@@ -274,9 +383,10 @@ class RemoteGraph:
         timeout: float | None = None,
     ) -> tuple[InputGradients, InputGradients]:
         """Differentiate the graph on the server; see `Client.hvp`."""
-        return self._client.hvp(
-            self._graph, inputs, directions, wrt, output_gradients, outputs, vectors=vectors, timeout=timeout
-        )
+        directions, vectors = judge_directions(directions, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, "hvp", directions, self._residents)
+        answer: tuple[InputGradients, InputGradients] = self._ask(question, timeout)
+        return answer
 
     def jacobian(
         self,
@@ -287,7 +397,9 @@ class RemoteGraph:
         timeout: float | None = None,
     ) -> dict[str, dict[str, Array]]:
         """Differentiate the graph on the server; see `Client.jacobian`."""
-        return self._client.jacobian(self._graph, inputs, wrt, outputs, timeout=timeout)
+        question = Question(inputs, wrt, None, outputs, kind="jacobian", residents=self._residents)
+        answer: dict[str, dict[str, Array]] = self._ask(question, timeout)
+        return answer
 
     def hessian(
         self,
@@ -299,7 +411,61 @@ class RemoteGraph:
         timeout: float | None = None,
     ) -> dict[str, dict[str, Array]]:
         """Differentiate the graph on the server; see `Client.hessian`."""
-        return self._client.hessian(self._graph, inputs, wrt, output_gradients, outputs, timeout=timeout)
+        question = Question(inputs, wrt, output_gradients, outputs, kind="hessian", residents=self._residents)
+        answer: dict[str, dict[str, Array]] = self._ask(question, timeout)
+        return answer
+
+    def map(
+        self,
+        inputs: Iterable[Mapping[str, object]],
+        wrt: Iterable[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+        outputs: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: bool = True,
+    ) -> Iterator[tuple[dict[str, Array], InputGradients]]:
+        """Run the graph on many inputs, several at a time, and yield what each gives, in their order.
+
+        Args:
+            inputs: The inputs of each evaluation; any iterable, which is read as far as answers are taken.
+            wrt: See `value_and_grad`, as for the others.
+            output_gradients: For each evaluation the same.
+            outputs: For each evaluation the same.
+            timeout: Seconds that each evaluation may take.
+            progress: Whether a bar tells how far it is, where stderr is a terminal.
+
+        Raises:
+            GraphsvcError: An evaluation is refused; those before it were yielded.
+        """
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        return tracked(self._mapped(inputs, wrt, output_gradients, outputs, timeout), total, shown=progress)
+
+    def _mapped(
+        self,
+        inputs: Iterable[Mapping[str, object]],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        timeout: float | None,
+    ) -> Iterator[tuple[dict[str, Array], InputGradients]]:
+        def ask(one: Mapping[str, object]) -> tuple[dict[str, Array], InputGradients]:
+            return self.value_and_grad(one, wrt, output_gradients, outputs, timeout=timeout)
+
+        with ThreadPoolExecutor(MAPPED_AT_ONCE, "graphsvc-map") as threads:
+            started: deque[Future[tuple[dict[str, Array], InputGradients]]] = deque()
+            try:
+                for one in inputs:
+                    started.append(threads.submit(ask, one))
+                    if len(started) == MAPPED_AT_ONCE:
+                        yield started.popleft().result()
+                while started:
+                    yield started.popleft().result()
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, question: Question, timeout: float | None) -> Any:
+        return self._client.ask(self._graph, question, timeout, shared=True)
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> Client:

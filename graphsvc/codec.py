@@ -1,5 +1,6 @@
 """The wire codec: untrusted bytes in, trusted values out, and back."""
 
+import hashlib
 import itertools
 import math
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, fits_memory
+from graphsvc.chunks import CHUNK_BYTES, Arrivals
 from graphsvc.document import ConstantEntry, GraphDocument, HeldGraphEntry, document_from_dict
 from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
 from graphsvc.plaindata import Attribute, GraphReference
@@ -23,6 +25,7 @@ __all__ = [
     "named_arrays",
     "named_tensors",
     "parse_message",
+    "tensor_digest",
     "tensor_from_array",
 ]
 
@@ -34,6 +37,9 @@ _M = TypeVar("_M", bound=Message)
 
 _NUMBER_OF: Final[dict[str, Any]] = {name: tensor_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name in DTYPES}
 _NAME_OF: Final = {number: name for name, number in _NUMBER_OF.items()}
+# Finding the name of a dtype takes NumPy longer than all the rest of a small tensor.
+_NUMBER_OF_DTYPE: Final = {dtype: _NUMBER_OF[name] for name, dtype in DTYPES.items()}
+_LITTLE: Final = sys.byteorder == "little"
 
 
 def parse_message(cls: type[_M], data: bytes) -> _M:
@@ -57,18 +63,38 @@ def dtype_numbers() -> list[int]:
 # Tensors ------------------------------------------------------------------------------------------------------------
 
 
-def tensor_from_array(array: Array) -> tensor_pb2.Tensor:
-    """Return an array as a tensor, whatever its strides and byte order."""
-    little = array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("<"))
-    return tensor_pb2.Tensor(dtype=_NUMBER_OF[array.dtype.name], shape=array.shape, data=little.tobytes())
+def tensor_from_array(array: Array, beside: list[Array] | None = None) -> tensor_pb2.Tensor:
+    """Return an array as a tensor, whatever its strides and byte order.
+
+    Args:
+        array: The array.
+        beside: Where a large array is put whose data are to follow in chunks; None where there are no chunks.
+    """
+    little = array if _LITTLE else array.astype(array.dtype.newbyteorder("<"))
+    dtype = _NUMBER_OF_DTYPE[array.dtype]
+    if beside is not None and array.nbytes >= CHUNK_BYTES:
+        beside.append(little)
+        return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, chunked=True)
+    return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, data=little.tobytes())
 
 
-def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = False) -> Array:
+def tensor_digest(array: Array) -> bytes:
+    """Return the SHA-256 of an array's dtype, shape and elements, by which servers keep it."""
+    header = np.array([_NUMBER_OF_DTYPE[array.dtype], array.ndim, *array.shape], "<i8")
+    digest = hashlib.sha256(header.data)
+    digest.update(np.ascontiguousarray(array if _LITTLE else array.astype(array.dtype.newbyteorder("<"))).data)
+    return digest.digest()
+
+
+def array_from_tensor(
+    tensor: tensor_pb2.Tensor, what: str, arrivals: Arrivals | None = None, *, writable: bool = False
+) -> Array:
     """Return a tensor as an array in C order.
 
     Args:
         tensor: The tensor.
         what: What it is, for the message of an error.
+        arrivals: Told of a chunked tensor, whose array is filled later; None where there are no chunks.
         writable: Whether the array may be written to; otherwise it shares the message's bytes.
 
     Raises:
@@ -86,6 +112,11 @@ def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = 
         raise TensorError(msg)
     dtype = DTYPES[name]
     data = tensor.data
+    if tensor.chunked:
+        if arrivals is None or data or not _LITTLE:
+            msg = f"{what}: chunks come in a session, for inputs and what belongs to them, and none in the message."
+            raise TensorError(msg)
+        return arrivals.expect(shape, dtype, what)
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         takes = f"{name} of shape {quoted(shape)} takes {quoted(expected)}"
@@ -95,23 +126,36 @@ def array_from_tensor(tensor: tensor_pb2.Tensor, what: str, *, writable: bool = 
         msg = f"{what}: booleans are the bytes 0 and 1, got others. Send one byte for each."
         raise TensorError(msg)
     buffer = bytearray(data) if writable else data
-    little = np.frombuffer(buffer, dtype.newbyteorder("<")) if expected else np.empty(0, dtype)
-    return little.astype(dtype, copy=False).reshape(shape)
+    if not expected:
+        return np.empty(shape, dtype)
+    if _LITTLE:
+        return np.frombuffer(buffer, dtype).reshape(shape)
+    return np.frombuffer(buffer, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
 
-def named_tensors(arrays: Mapping[str, Array], weak: Iterable[str] = ()) -> list[tensor_pb2.NamedTensor]:
-    """Return arrays with their names as tensors."""
-    weak = set(weak)
+def named_tensors(
+    arrays: Mapping[str, Array], beside: list[Array] | None = None, weak: Iterable[str] = ()
+) -> list[tensor_pb2.NamedTensor]:
+    """Return arrays with their names as tensors; see `tensor_from_array`."""
     return [
-        tensor_pb2.NamedTensor(name=name, tensor=tensor_from_array(array), weak=name in weak)
+        tensor_pb2.NamedTensor(
+            name=name,
+            tensor=tensor_from_array(array, None if name in weak else beside),
+            weak=name in weak,
+        )
         for name, array in arrays.items()
     ]
 
 
 def named_arrays(
-    tensors: Iterable[tensor_pb2.NamedTensor], what: str, *, writable: bool = False, weak: bool = False
+    tensors: Iterable[tensor_pb2.NamedTensor],
+    what: str,
+    arrivals: Arrivals | None = None,
+    *,
+    writable: bool = False,
+    weak: bool = False,
 ) -> dict[str, Array]:
-    """Return tensors with their names as arrays.
+    """Return tensors with their names as arrays; see `array_from_tensor`.
 
     Raises:
         DuplicateInputError: Two bear one name.
@@ -125,7 +169,13 @@ def named_arrays(
         if named.weak and not weak:
             msg = f"{what} {quoted(named.name)} is weak, but only output gradients may be. Send its own dtype."
             raise TensorError(msg, input=named.name[:128])
-        arrays[named.name] = array_from_tensor(named.tensor, f"{what} {quoted(named.name)}", writable=writable)
+        arrays[named.name] = array_from_tensor(
+            # A number that gives way must be known before it can.
+            named.tensor,
+            f"{what} {quoted(named.name)}",
+            None if named.weak else arrivals,
+            writable=writable,
+        )
     return arrays
 
 

@@ -41,11 +41,13 @@ The tree::
     ├── DrawingError                    a picture that cannot be made in this format
     ├── StoppedError                    an evaluation was stopped between two gates
     │   └── DeadlineError
-    │       └── DeadlineTooShortError   known beforehand
+    │       ├── DeadlineTooShortError   known beforehand
+    │       └── StalledError            data come or go too slowly
     └── ServiceError                    something between client and server
         ├── MessageError                bytes that are no message
         ├── BusyError                   the server has too much to do; to be tried again
         ├── UnknownGraphError           a digest that the server does not know
+        ├── UnknownResidentError        the same of a tensor
         ├── UnreachableError            no server answers
         └── ServerError                 the server failed: its fault
 
@@ -93,6 +95,7 @@ __all__ = [
     "ServerError",
     "ServiceError",
     "ShapeError",
+    "StalledError",
     "StoppedError",
     "TangentLostError",
     "TensorError",
@@ -102,6 +105,7 @@ __all__ = [
     "UnknownInputError",
     "UnknownOutputError",
     "UnknownReferenceError",
+    "UnknownResidentError",
     "UnreachableError",
     "UnregisteredGateError",
     "did_you_mean",
@@ -415,6 +419,12 @@ class DeadlineTooShortError(DeadlineError):
     reason = "DEADLINE_TOO_SHORT"
 
 
+class StalledError(DeadlineError):
+    """Data came, or were taken, too slowly to wait for."""
+
+    reason = "TRANSFER_STALLED"
+
+
 class ServiceError(GraphsvcError):
     """Something went wrong between client and server."""
 
@@ -437,6 +447,12 @@ class UnknownGraphError(ServiceError):
     """The server does not know a graph of this digest; send the graph itself."""
 
     reason = "GRAPH_UNKNOWN"
+
+
+class UnknownResidentError(ServiceError):
+    """The server does not keep a tensor of this digest, or no longer; put it there again."""
+
+    reason = "RESIDENT_UNKNOWN"
 
 
 class UnreachableError(ServiceError):

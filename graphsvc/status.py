@@ -31,11 +31,12 @@ from graphsvc.errors import (
     StoppedError,
     UnknownGateError,
     UnknownGraphError,
+    UnknownResidentError,
     UnreachableError,
     error_classes,
 )
 
-__all__ = ["DOMAIN", "code_of", "error_from_rpc", "shortened", "status_of"]
+__all__ = ["DOMAIN", "code_of", "error_from_packed", "error_from_rpc", "packed_status", "shortened", "status_of"]
 
 DOMAIN: Final = "graphsvc"
 
@@ -52,6 +53,7 @@ _CODES: Final[dict[type[GraphsvcError], int]] = {
     MessageError: code_pb2.INVALID_ARGUMENT,
     BusyError: code_pb2.RESOURCE_EXHAUSTED,
     UnknownGraphError: code_pb2.NOT_FOUND,
+    UnknownResidentError: code_pb2.NOT_FOUND,
     UnreachableError: code_pb2.UNAVAILABLE,
     GraphsvcError: code_pb2.INTERNAL,
 }
@@ -123,6 +125,16 @@ def status_of(error: GraphsvcError) -> grpc.Status:
     return status._replace(  # type: ignore[no-any-return]
         trailing_metadata=(*status.trailing_metadata, (_PUSHBACK_KEY, str(pushback)))
     )
+
+
+def packed_status(status: grpc.Status) -> bytes:
+    """Return a status that `status_of` made as the bytes of a `google.rpc.Status`."""
+    return next(value for key, value in status.trailing_metadata if key == _DETAILS_KEY and isinstance(value, bytes))
+
+
+def error_from_packed(data: bytes) -> GraphsvcError:
+    """Return the error that a `google.rpc.Status` tells of."""
+    return _from_status(data) or ServerError("The server refused the call with a status that says nothing.")
 
 
 def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:

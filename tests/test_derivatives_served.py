@@ -123,13 +123,18 @@ def test_results_over_the_limit_are_refused_before_they_are_there():
     """A Jacobian, a Hessian or many vectors of more bytes than a message may have."""
     graph = graphsvc.parse("z = x * x")
     x = np.ones(2000)
-    with serving(environment={"GRAPHSVC_MAX_MESSAGE_BYTES": "1000000"}) as small, graphsvc.connect(small) as client:
+    with (
+        serving(
+            environment={"GRAPHSVC_MAX_RESPONSE_BYTES": "3000000", "GRAPHSVC_MAX_MESSAGE_BYTES": "3000000"}
+        ) as small,
+        graphsvc.connect(small) as client,
+    ):
         for call in (
             lambda: client.jacobian(graph, {"x": x}),
             lambda: client.hessian(graph, {"x": x}, output_gradients={"z": x}),
             lambda: client.jvp(graphsvc.parse("z = outer(x, x)"), {"x": x}, {"x": x}),
         ):
-            with pytest.raises(LimitError, match="max_message_bytes"):
+            with pytest.raises(LimitError, match="max_response_bytes"):
                 call()
 
 

@@ -287,6 +287,8 @@ def test_health_and_reflection_answer(target: str):
         assert [method.name for method in descriptor.service[0].method] == [
             "Evaluate",
             "Differentiate",
+            "PutTensor",
+            "Session",
             "ListGates",
             "DescribeGate",
             "GetServerInfo",
@@ -305,7 +307,7 @@ def send(channel: grpc.Channel, method: str, data: bytes) -> None:
     """Send bytes to a method, whatever its kind, and wait for the end of the call."""
     if method.endswith("Watch"):
         list(channel.unary_stream(method)(data, timeout=5))
-    elif method.endswith("ReflectionInfo"):
+    elif method.endswith(("ReflectionInfo", "Session")):
         list(channel.stream_stream(method)(iter([data]), timeout=5))
     else:
         channel.unary_unary(method)(data, timeout=5)
@@ -315,6 +317,8 @@ def send(channel: grpc.Channel, method: str, data: bytes) -> None:
     "method",
     [
         "/graphsvc.v1.GraphService/Differentiate",
+        "/graphsvc.v1.GraphService/PutTensor",
+        "/graphsvc.v1.GraphService/Session",
         "/graphsvc.v1.GraphService/ListGates",
         "/graphsvc.v1.GraphService/DescribeGate",
         "/graphsvc.v1.GraphService/GetServerInfo",
@@ -333,7 +337,8 @@ def test_garbage_to_any_method_is_an_invalid_argument(target: str, method: str):
 def test_no_method_escapes_the_law_of_garbage():
     """Every RPC of the service is tried with garbage: Evaluate among the bad input, the others above."""
     methods = service_pb2.DESCRIPTOR.services_by_name["GraphService"].methods_by_name
-    assert set(methods) == {"Evaluate", "Differentiate", "ListGates", "DescribeGate", "GetServerInfo"}
+    tried = {"Evaluate", "Differentiate", "PutTensor", "Session", "ListGates", "DescribeGate", "GetServerInfo"}
+    assert set(methods) == tried
 
 
 @pytest.mark.parametrize(
@@ -527,16 +532,23 @@ def test_a_graph_over_a_limit_is_refused(limit: str, expression: str):
 
 
 def test_a_message_over_the_limit_is_refused_both_ways():
-    """A request or a response over `max_message_bytes` is RESOURCE_EXHAUSTED; the connection lives."""
-    with (
-        serving(environment={"GRAPHSVC_MAX_MESSAGE_BYTES": str(2**20)}) as target,
-        graphsvc.connect(target) as client,
-    ):
-        with pytest.raises(errors.LimitError, match=r"has 2,097,... bytes; .* takes 1,048,576 .*GRAPHSVC") as caught:
-            client.value_and_grad(graphsvc.parse("f = sum(x)"), {"x": np.ones(2**18)})
+    """A message over `max_message_bytes` is RESOURCE_EXHAUSTED; the connection lives, and chunks go on."""
+    many = graphsvc.parse("f = sum(a) + sum(b) + sum(c)")
+    wide = graphsvc.parse("f = broadcast_to(x, shape=(1000, 1000))")
+    asked = service_pb2.EvaluateRequest(
+        graph=graph_from_document(wide.document()),
+        inputs=named_tensors({"x": np.float64(1)}),
+        wrt=service_pb2.NameList(),
+    )
+    limits = {"GRAPHSVC_MAX_MESSAGE_BYTES": str(2**21)}
+    with serving(environment=limits) as target, graphsvc.connect(target) as client:
+        with pytest.raises(errors.LimitError, match=r"has 3,14.,... bytes; .* takes 2,097,152 .*GRAPHSVC") as caught:
+            client.value_and_grad(many, dict.fromkeys("abc", np.ones(2**17 - 1)))
         assert caught.value.facts["limit"] == "max_message_bytes"
-        with pytest.raises(errors.LimitError, match="--max-message-bytes"):
-            client.value_and_grad(graphsvc.parse("f = broadcast_to(x, shape=(1000, 1000))"), {"x": 1.0}, wrt=[])
+        with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError, match="--max-message-bytes"):
+            channel.unary_unary("/graphsvc.v1.GraphService/Evaluate")(asked.SerializeToString(), timeout=5)
+        assert client.value_and_grad(wide, {"x": 1.0}, wrt=[])[0]["f"].size == 10**6
+        assert client.value_and_grad(graphsvc.parse("f = sum(x)"), {"x": np.ones(2**20)})[0]["f"] == 2**20
         assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
 
 

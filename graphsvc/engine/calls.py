@@ -26,7 +26,6 @@ __all__ = [
     "ForwardCall",
     "Record",
     "argument_of",
-    "asked_bytes",
     "break_contract",
     "call_backward",
     "call_forward",
@@ -43,6 +42,7 @@ __all__ = [
     "operands_of",
     "out_of_memory",
     "specs_of",
+    "want_of_memory",
 ]
 
 
@@ -98,31 +98,27 @@ def invoke(node: BoundNode, method: str, function: Callable[..., Any], *argument
         raise _failed(node, method, error) from error
     except KeyboardInterrupt:
         raise
-    except MemoryError as error:
-        raise out_of_memory(node, f"{method} asked for", asked_bytes(error)) from error
     except BaseException as error:
-        raise _failed(node, method, error) from error
+        raise want_of_memory(node, method, error) or _failed(node, method, error) from error
 
 
-def out_of_memory(node: BoundNode, what: str, nbytes: int | None) -> LimitError:
+def out_of_memory(node: BoundNode, what: str, nbytes: int) -> LimitError:
     """Return the error of a gate for which there is not memory enough.
 
     Args:
         node: Where.
         what: What takes so many bytes.
-        nbytes: How many; None where that is not known.
+        nbytes: How many.
     """
-    size = "more bytes than there are" if nbytes is None else f"{nbytes:,} bytes"
-    facts = {} if nbytes is None else {"asked": str(nbytes)}
-    msg = f"There is not memory enough: {what} {size}. Ask for less at a time."
-    return LimitError(msg, **facts).at(node.name, node.gate_name)
+    msg = f"There is not memory enough: {what} {nbytes:,} bytes. Ask for less at a time."
+    return LimitError(msg, asked=str(nbytes)).at(node.name, node.gate_name)
 
 
-def asked_bytes(error: MemoryError) -> int | None:
-    """Return how many bytes NumPy could not allocate: it names shape and dtype, as no text of a stranger's does."""
-    match error.args:
-        case (tuple() as shape, np.dtype() as dtype):
-            return math.prod(shape) * dtype.itemsize
+def want_of_memory(node: BoundNode, method: str, error: BaseException) -> LimitError | None:
+    """Return the error to raise where NumPy could not allocate, of which it tells shape and dtype; else None."""
+    match error:
+        case MemoryError(args=(tuple() as shape, np.dtype() as dtype)):
+            return out_of_memory(node, f"{method} asked for", math.prod(shape) * dtype.itemsize)
         case _:
             return None
 

@@ -194,13 +194,17 @@ class ComputationalGraph(GraphBuilder):
 
     # Running --------------------------------------------------------------------------------------------------------
 
-    def judge_inputs(self, inputs: Mapping[str, object]) -> dict[str, Array]:
+    def judge_inputs(self, inputs: Mapping[str, object], *, partial: bool = False) -> dict[str, Array]:
         """Return the inputs as the arrays that the graph would be run on, in its order, without running it.
+
+        Args:
+            inputs: An array, number or list for each input, by name.
+            partial: Whether some may be missing.
 
         Raises:
             InputError: One is missing, unknown, or of another shape or dtype than declared.
         """
-        return judge_inputs(self._structure.inputs, inputs)
+        return judge_inputs(self._structure.inputs, inputs, partial=partial)
 
     def forward(self, inputs: Mapping[str, object]) -> Evaluation:
         """Run the graph forward, and keep what any backward pass may need.

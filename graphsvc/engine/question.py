@@ -35,8 +35,15 @@ __all__ = [
 _MOST_VECTORS: Final = 2**20
 
 
-def judge_inputs(entries: Mapping[str, InputEntry], given: Mapping[str, object]) -> dict[str, Array]:
+def judge_inputs(
+    entries: Mapping[str, InputEntry], given: Mapping[str, object], *, partial: bool = False
+) -> dict[str, Array]:
     """Return the inputs as read-only arrays, in the order of the graph.
+
+    Args:
+        entries: What the graph declares of each input.
+        given: The inputs by name.
+        partial: Whether some may be missing.
 
     Raises:
         MissingInputError: Inputs are missing; the message lists them.
@@ -53,11 +60,11 @@ def judge_inputs(entries: Mapping[str, InputEntry], given: Mapping[str, object])
             msg = f"The graph has no input {quoted(name)}.{did_you_mean(str(name), entries)} Its inputs: {known[:300]}."
             raise UnknownInputError(msg, input=str(name)[:128])
     missing = [name for name in entries if name not in given]
-    if missing:
+    if missing and not partial:
         listed = ", ".join(map(repr, missing[:16]))
         msg = f"The graph needs {'an input' if len(missing) == 1 else 'inputs'} {listed}. Give an array for each."
         raise MissingInputError(msg, input=missing[0])
-    return {name: _judge_input(entry, given[name]) for name, entry in entries.items()}
+    return {name: _judge_input(entry, given[name]) for name, entry in entries.items() if name in given}
 
 
 def _judge_input(entry: InputEntry, value: object) -> Array:

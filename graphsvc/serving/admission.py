@@ -171,6 +171,17 @@ class Queue:
         if self._waiting and self.wait_seconds() > self._settings.queue_seconds:
             self._refuse(f"it would wait {self.wait_seconds():.3g} seconds")
 
+    def hold(self, nbytes: int) -> Lease:
+        """Take bytes alone, without waiting: for data that are going to come.
+
+        Raises:
+            LimitError: The server never has so many bytes.
+            BusyError: It has not so many now.
+        """
+        lease = Lease(self, 0, 0)
+        self.resize(lease, nbytes)
+        return lease
+
     async def enter(self, nbytes: int, seconds: float, remaining: float) -> Lease:
         """Wait for a place, and for bytes.
 

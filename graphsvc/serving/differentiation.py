@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphsvc.arrays import Array, Weak
+from graphsvc.chunks import Arrivals
 from graphsvc.codec import named_arrays, named_tensors, tensor_from_array
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import RequestError
@@ -13,13 +14,13 @@ __all__ = ["DerivativeQuestion", "differentiated", "output_gradients_of", "read_
 
 
 def output_gradients_of(
-    request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest,
+    request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest, arrivals: Arrivals | None
 ) -> dict[str, object] | None:
     """Return the output gradients of a request; a weak one as the Python numbers that it was given as."""
     if not request.HasField("output_gradients"):
         return None
     tensors = request.output_gradients.tensors
-    arrays = named_arrays(tensors, "Output gradient", weak=True)
+    arrays = named_arrays(tensors, "Output gradient", arrivals, weak=True)
     weak = {tensor.name for tensor in tensors if tensor.weak}
     return {name: Weak(array) if name in weak else array for name, array in arrays.items()}
 
@@ -37,8 +38,10 @@ class DerivativeQuestion:
     vectors: int | None
 
 
-def read_question(request: service_pb2.DifferentiateRequest) -> DerivativeQuestion:
-    """Read a question for derivatives.
+def read_question(
+    request: service_pb2.DifferentiateRequest, inputs: dict[str, Array], arrivals: Arrivals | None
+) -> DerivativeQuestion:
+    """Read a question for derivatives, but for its inputs.
 
     Raises:
         RequestError: The kind of derivatives is not said, or something is given that does not belong to it.
@@ -49,11 +52,11 @@ def read_question(request: service_pb2.DifferentiateRequest) -> DerivativeQuesti
     _refuse_strays(request, kind, along=along)
     return DerivativeQuestion(
         kind,
-        named_arrays(request.inputs, "Input"),
-        named_arrays(request.directions, "Direction"),
+        inputs,
+        named_arrays(request.directions, "Direction", arrivals),
         list(request.wrt.names) if request.HasField("wrt") else None,
         list(request.outputs.names) if request.HasField("outputs") else None,
-        output_gradients_of(request),
+        output_gradients_of(request, arrivals),
         request.vectors if request.HasField("vectors") else None,
     )
 
@@ -63,6 +66,7 @@ def differentiated(
     question: DerivativeQuestion,
     stop: Callable[[], None],
     within: Callable[[int], None],
+    beside: list[Array] | None,
 ) -> service_pb2.DifferentiateResponse:
     """Answer a question for derivatives, but for the digest.
 
@@ -71,6 +75,7 @@ def differentiated(
         question: The question.
         stop: Called between gates; what it raises ends the evaluation.
         within: Called with the bytes of the results before they are there; what it raises ends the evaluation.
+        beside: See `tensor_from_array`.
 
     Raises:
         GraphsvcError: Whatever is wrong.
@@ -82,15 +87,15 @@ def differentiated(
         case service_pb2.DERIVATIVE_KIND_JVP:
             values, tangents = graph.jvp(inputs, directions, outputs, stop, vectors=vectors, within=within)
             return service_pb2.DifferentiateResponse(
-                outputs=named_tensors(values), output_tangents=named_tensors(tangents)
+                outputs=named_tensors(values, beside), output_tangents=named_tensors(tangents, beside)
             )
         case service_pb2.DERIVATIVE_KIND_HVP:
             gradients, products = graph.hvp(
                 inputs, directions, wrt, arriving, outputs, stop, vectors=vectors, within=within
             )
             return service_pb2.DifferentiateResponse(
-                input_gradients=named_tensors(gradients),
-                products=named_tensors(products),
+                input_gradients=named_tensors(gradients, beside),
+                products=named_tensors(products, beside),
                 disconnected=gradients.disconnected,
             )
         case service_pb2.DERIVATIVE_KIND_JACOBIAN:
@@ -99,7 +104,7 @@ def differentiated(
             blocks = graph.hessian(inputs, wrt, arriving, outputs, stop, within)
     return service_pb2.DifferentiateResponse(
         blocks=[
-            service_pb2.DerivativeBlock(of=of, by=by, tensor=tensor_from_array(array))
+            service_pb2.DerivativeBlock(of=of, by=by, tensor=tensor_from_array(array, beside))
             for of, row in blocks.items()
             for by, array in row.items()
         ]

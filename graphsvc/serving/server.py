@@ -5,32 +5,33 @@ import logging
 import os
 import signal
 import sys
-import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from graphsvc.codec import parse_message
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
-from graphsvc.errors import GateError, GraphsvcError, LimitError, PluginError, ServerError
-from graphsvc.serving.admission import Machine, Queue, judge
-from graphsvc.serving.service import Service, Stop
+from graphsvc.errors import PluginError, ServerError
+from graphsvc.serving.calls import Call, Calls, outcome_of
+from graphsvc.serving.service import Request, Service
+from graphsvc.serving.session import Session
 from graphsvc.serving.settings import Settings
+from graphsvc.serving.stop import Stop
 from graphsvc.serving.strictness import StrictParsing
-from graphsvc.serving.work import Work
-from graphsvc.status import status_of
 from graphsvc.v1 import service_pb2
 
 __all__ = ["Server", "load_plugins", "run_server"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
-_T = TypeVar("_T")
+
+_FEW_BYTES: Final = 1 << 16
+"""What is parsed at once; more would keep the others waiting."""
 
 _SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GraphService"].full_name
 
@@ -76,11 +77,7 @@ class Server:
         self.plugins = plugins
         self._settings = settings
         self._service = Service(registry, plugins, settings)
-        self._machine = Machine.measured()
-        self._queue = Queue(settings.threads, settings)
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
-        # Of their own, so that a call is refused in no time while graphs run.
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
+        self._calls = Calls(self._service, settings)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=(StrictParsing(),), options=_options(settings))
         self.port = 0
@@ -96,8 +93,10 @@ class Server:
             raise ServerError(msg)
         # No deserializer: bytes that are no message are then our INVALID_ARGUMENT, and not gRPC's UNKNOWN.
         methods: dict[str, Any] = {
-            "Evaluate": grpc.unary_unary_rpc_method_handler(self._evaluate),
-            "Differentiate": grpc.unary_unary_rpc_method_handler(self._differentiate),
+            "Evaluate": grpc.unary_unary_rpc_method_handler(self._asking(service_pb2.EvaluateRequest)),
+            "Differentiate": grpc.unary_unary_rpc_method_handler(self._asking(service_pb2.DifferentiateRequest)),
+            "PutTensor": grpc.unary_unary_rpc_method_handler(self._asking(service_pb2.PutTensorRequest)),
+            "Session": grpc.stream_stream_rpc_method_handler(self._session),
             "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self._service.list_gates)),
             "DescribeGate": grpc.unary_unary_rpc_method_handler(self._describe_gate),
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self._service.server_info)),
@@ -127,73 +126,53 @@ class Server:
         """Take no new calls, wait for those that run, and close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._calls.close()
 
-    async def _evaluate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        return await self._run(self._service.evaluate, data, context)
+    def _asking(self, cls: type[Request]) -> Callable[[bytes, Any], Any]:
+        """Return a handler of a method that asks for work to be done."""
 
-    async def _differentiate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        return await self._run(self._service.differentiate, data, context)
+        async def handler(data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            remaining = context.time_remaining()
+            stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
+            if len(data) <= _FEW_BYTES:
+                request = outcome_of(lambda: parse_message(cls, data))
+            else:
+                request = await self._calls.in_reader(lambda: parse_message(cls, data))
+            if isinstance(request, grpc.Status):
+                return await _end(request, context)
+            try:
+                reply = await self._calls.answer(Call(request, len(data), self._service.serialized, stop))
+            except asyncio.CancelledError:
+                # The client went away, or its deadline passed. The thread runs on to the end of its gate.
+                stop.set()
+                raise
+            if isinstance(reply, grpc.Status):
+                return await _end(reply, context)
+            reply.close()
+            return reply.message
 
-    async def _run(
-        self,
-        read: Callable[[bytes, Callable[[], None]], Work],
-        data: bytes,
-        context: grpc.aio.ServicerContext[bytes, bytes],
-    ) -> bytes:
-        """Read a request, admit it, wait for a place, and do the work; each in its turn may refuse it."""
-        remaining = context.time_remaining()
-        stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
+        return handler
+
+    async def _session(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:
-            return await _end(await self._admitted(read, data, stop), context)
+            status = await Session(self._calls, self._service, self._settings, context).serve()
         except asyncio.CancelledError:
-            # The client went away, or its deadline passed. The thread runs on to the end of its gate.
-            stop.set()
-            raise
-
-    async def _admitted(
-        self, read: Callable[[bytes, Callable[[], None]], Work], data: bytes, stop: Stop
-    ) -> bytes | grpc.Status:
-        try:
-            self._queue.check_open()
-        except GraphsvcError as error:
-            return status_of(error)
-        loop = asyncio.get_running_loop()
-        work = await loop.run_in_executor(self._readers, _outcome, lambda: self._judged(read, data, stop))
-        if not isinstance(work, Work):
-            return work
-        nbytes = work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
-        try:
-            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining)
-        except GraphsvcError as error:
-            return status_of(error)
-        done = self._threads.submit(_outcome, lambda: work.run(stop, lease))
-        # Not when nobody waits for the call any more, but when the thread is done with it.
-        done.add_done_callback(lambda _: loop.call_soon_threadsafe(lease.release))
-        return await asyncio.wrap_future(done)
-
-    def _judged(self, read: Callable[[bytes, Callable[[], None]], Work], data: bytes, stop: Stop) -> Work:
-        work = read(data, stop)
-        judge(work.estimate, self._machine.seconds(work.estimate), stop.remaining, self._settings)
-        return work
+            # The client went away; gRPC would print that as an error.
+            return
+        if status is not None:
+            await context.abort_with_status(status)
 
     async def _describe_gate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         # The example of a gate is planned, which may take as long as its author pleases.
-        return await self._answer(lambda: self._service.describe_gate(data), context)
+        return await _end(await self._calls.in_reader(lambda: self._service.describe_gate(data)), context)
 
     def _simple(self, answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Any]:
         """Return a handler of a method whose answer is at hand, and so needs no thread."""
 
         async def handler(data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            return await _end(_outcome(lambda: answer(data)), context)
+            return await _end(outcome_of(lambda: answer(data)), context)
 
         return handler
-
-    async def _answer(self, work: Callable[[], bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        """Do the work in a thread, and end the call with the status of what it raises."""
-        loop = asyncio.get_running_loop()
-        return await _end(await loop.run_in_executor(self._readers, _outcome, work), context)
 
 
 async def _end(outcome: bytes | grpc.Status, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -201,33 +180,6 @@ async def _end(outcome: bytes | grpc.Status, context: grpc.aio.ServicerContext[b
         return outcome
     await context.abort_with_status(outcome)
     return b""
-
-
-def _outcome(work: Callable[[], _T]) -> _T | grpc.Status:
-    """Return what `work` returns, or the status of what it raises. Nothing escapes.
-
-    SystemExit in the event loop would end the server, and anything else would tell its text to the client.
-    """
-    try:
-        return _attempt(work)
-    except BaseException as error:  # noqa: BLE001 - see above
-        correlation_id = uuid.uuid4().hex[:12]
-        _LOG.error("internal error %s", correlation_id, exc_info=error)
-        msg = f"The server failed. Its operator finds the cause in the log under {correlation_id}."
-        return status_of(ServerError(msg, correlation_id=correlation_id))
-
-
-def _attempt(work: Callable[[], _T]) -> _T | grpc.Status:
-    try:
-        return work()
-    except MemoryError:
-        return status_of(LimitError("The graph needs more memory than the server has. Ask for less at a time."))
-    except GateError as error:
-        correlation_id = uuid.uuid4().hex[:12]
-        _LOG.error("%s [%s]", error.message, correlation_id, exc_info=error)
-        return status_of(type(error)(error.message, **error.facts | {"correlation_id": correlation_id}))
-    except GraphsvcError as error:
-        return status_of(error)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -1,93 +1,56 @@
-"""The service itself: from the bytes of a request to the bytes of a response, with no network in between."""
+"""The service itself: from a request to the work that gives the response, with no network in between."""
 
 import json
 import logging
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from google.protobuf.message import Message
 
 from graphsvc import __version__
 from graphsvc.arrays import Array
-from graphsvc.codec import document_from_graph, dtype_numbers, named_arrays, named_tensors, parse_message
+from graphsvc.chunks import Arrivals
+from graphsvc.codec import (
+    array_from_tensor,
+    document_from_graph,
+    dtype_numbers,
+    named_arrays,
+    named_tensors,
+    parse_message,
+    tensor_digest,
+)
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.registry import Registry
-from graphsvc.errors import DeadlineError, LimitError, RequestError, StoppedError, UnknownGraphError
+from graphsvc.errors import (
+    DuplicateInputError,
+    LimitError,
+    RequestError,
+    UnknownGraphError,
+    UnknownResidentError,
+    quoted,
+)
 from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
+from graphsvc.serving.kept import Kept
 from graphsvc.serving.settings import Settings, setters_of
-from graphsvc.serving.work import Work, derivatives_estimate, vectors_estimate
+from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
 
-__all__ = ["GraphCache", "Service", "Stop"]
+__all__ = ["Request", "Service"]
 
 
 _LOG: Final = logging.getLogger("graphsvc.server")
 
+Request: TypeAlias = service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest | service_pb2.PutTensorRequest
+
+_FEW_NODES: Final = 256
+
 _BYTES_OF_A_NODE: Final = 3000
 """What a gate node takes in memory beyond its bytes on the wire, with a plan; measured at 1.4 to 3 kB."""
-
-
-class Stop:
-    """Tells an evaluation in another thread to stop; it asks between two gates."""
-
-    def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
-        self._stopped = threading.Event()
-
-    def set(self) -> None:
-        """Stop the evaluation before its next gate."""
-        self._stopped.set()
-
-    @property
-    def remaining(self) -> float:
-        """Seconds until the deadline."""
-        return self._deadline - time.monotonic()
-
-    def __call__(self) -> None:
-        """Raise StoppedError or DeadlineError if the evaluation is to stop."""
-        if self._stopped.is_set():
-            msg = "Nobody waits for the evaluation any more."
-            raise StoppedError(msg)
-        if time.monotonic() > self._deadline:
-            msg = "The deadline passed before the evaluation was done. Give the call more time, or ask for less."
-            raise DeadlineError(msg)
-
-
-class GraphCache:
-    """The graphs that may be called by digest: the latest used, bounded in number and bytes. Safe for many threads."""
-
-    def __init__(self, count: int, size: int) -> None:
-        self._count = count
-        self._size = size
-        self._lock = threading.Lock()
-        self._graphs: OrderedDict[bytes, tuple[ComputationalGraph, int]] = OrderedDict()
-        self._held = 0
-
-    def get(self, digest: bytes) -> ComputationalGraph | None:
-        """Return the graph of that digest, if it is kept."""
-        with self._lock:
-            if digest not in self._graphs:
-                return None
-            self._graphs.move_to_end(digest)
-            return self._graphs[digest][0]
-
-    def put(self, digest: bytes, graph: ComputationalGraph, size: int) -> None:
-        """Keep a graph that takes about `size` bytes; those not used for longest make room."""
-        with self._lock:
-            if digest in self._graphs or size > self._size:
-                return
-            self._graphs[digest] = graph, size
-            self._held += size
-            while len(self._graphs) > self._count or self._held > self._size:
-                self._held -= self._graphs.popitem(last=False)[1][1]
 
 
 class Service:
@@ -103,87 +66,145 @@ class Service:
         """
         self._registry = registry
         self._settings = settings
-        self._graphs = GraphCache(settings.cached_graphs, settings.cached_bytes)
+        self._graphs = Kept[ComputationalGraph](settings.cached_bytes, settings.cached_graphs)
+        # Those of few built-in gates; a plugin's may take its time even over shapes.
+        self._small = Kept[bool](settings.cached_graphs)
+        self._residents = Kept[Array](settings.resident_bytes, seconds=settings.resident_seconds)
         self._gates = service_pb2.ListGatesResponse(gates=_gate_messages(registry)).SerializeToString()
         self._info = _server_info(plugins, settings).SerializeToString()
 
-    def evaluate(self, data: bytes, stop: Callable[[], None]) -> Work:
-        """Read and judge an EvaluateRequest; the work gives an EvaluateResponse.
+    def read(self, request: Request, nbytes: int, stop: Callable[[], None], arrivals: Arrivals | None = None) -> Work:
+        """Read and judge a request; the work gives the response to it.
 
         Args:
-            data: The serialized request.
+            request: The request.
+            nbytes: Bytes of its message.
             stop: Called now and then; what it raises ends the reading.
+            arrivals: In a session, is told of the tensors whose data are to come before the work is done; None where
+                there are no chunks.
 
         Raises:
             GraphsvcError: Whatever is wrong.
         """
         stop()
-        request = parse_message(service_pb2.EvaluateRequest, data)
+        match request:
+            case service_pb2.EvaluateRequest():
+                return self._evaluation(request, nbytes, stop, arrivals)
+            case service_pb2.DifferentiateRequest():
+                return self._differentiation(request, nbytes, stop, arrivals)
+            case _:
+                return self._putting(request, nbytes, arrivals)
+
+    def is_small(self, request: Request) -> bool:
+        """Tell whether reading a request takes no time: its graph is at hand, small, and of gates that are our own."""
+        return isinstance(request, service_pb2.EvaluateRequest) and request.graph_digest in self._small
+
+    def _evaluation(
+        self,
+        request: service_pb2.EvaluateRequest,
+        nbytes: int,
+        stop: Callable[[], None],
+        arrivals: Arrivals | None,
+    ) -> Work:
         digest, graph = self._graph(request, stop)
-        self._within("max_tensors", len(request.inputs), "inputs")
-        inputs = named_arrays(request.inputs, "Input")
+        inputs = self._inputs(request, arrivals)
         stop()
         wrt = list(request.wrt.names) if request.HasField("wrt") else None
         outputs = list(request.outputs.names) if request.HasField("outputs") else None
-        arriving = output_gradients_of(request)
-        vectors = request.vectors if request.HasField("vectors") else None
+        arriving = output_gradients_of(request, arrivals)
+        beside: list[Array] | None = None if arrivals is None else []
 
-        def answered(results: tuple[Mapping[str, Array], InputGradients]) -> bytes:
+        def answered(results: tuple[Mapping[str, Array], InputGradients]) -> service_pb2.EvaluateResponse:
             values, gradients = results
-            return self._serialized(
-                service_pb2.EvaluateResponse(
-                    outputs=named_tensors(values),
-                    input_gradients=named_tensors(gradients),
-                    disconnected=gradients.disconnected,
-                    graph_digest=digest,
-                )
+            return service_pb2.EvaluateResponse(
+                outputs=named_tensors(values, beside),
+                input_gradients=named_tensors(gradients, beside),
+                disconnected=gradients.disconnected,
+                graph_digest=digest,
             )
 
-        if vectors is None:
+        fits = self._fitting(beside)
+        if not request.HasField("vectors"):
             prepared = graph.prepare(inputs, wrt, arriving, outputs)
-            self._fits(prepared.estimate.result_bytes)
-            held = len(data) + 3 * prepared.estimate.result_bytes
-            return Work(prepared.estimate, held, prepared, lambda stop, more: answered(prepared.run(stop, more)))
+            fits(prepared.estimate.result_bytes)
+            return Work(
+                prepared.estimate, nbytes, beside, lambda stop, more: answered(prepared.run(stop, more)), prepared
+            )
+        vectors = request.vectors
         estimate = vectors_estimate(graph.estimate(inputs, wrt, outputs), vectors)
 
-        def many(stop: Callable[[], None], more: Callable[[int], None]) -> bytes:
-            return answered(
-                graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=self._fits)
-            )
+        def many(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+            return answered(graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=fits))
 
-        return Work(estimate, len(data) + 3 * estimate.result_bytes, None, many)
+        return Work(estimate, nbytes, beside, many)
 
-    def differentiate(self, data: bytes, stop: Callable[[], None]) -> Work:
-        """Read and judge a DifferentiateRequest; the work gives a DifferentiateResponse.
+    def _differentiation(
+        self,
+        request: service_pb2.DifferentiateRequest,
+        nbytes: int,
+        stop: Callable[[], None],
+        arrivals: Arrivals | None,
+    ) -> Work:
+        digest, graph = self._graph(request, stop)
+        self._within("max_tensors", len(request.directions), "directions")
+        question = read_question(request, self._inputs(request, arrivals), arrivals)
+        beside: list[Array] | None = None if arrivals is None else []
 
-        Args:
-            data: The serialized request.
-            stop: Called now and then; what it raises ends the reading.
+        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
+            response = differentiated(graph, question, stop, self._fitting(beside), beside)
+            response.graph_digest = digest
+            return response
+
+        return Work(derivatives_estimate(graph, question), nbytes, beside, answer)
+
+    def _putting(self, request: service_pb2.PutTensorRequest, nbytes: int, arrivals: Arrivals | None) -> Work:
+        if not request.HasField("tensor"):
+            msg = "The request has no tensor. Send the one that is to be kept."
+            raise RequestError(msg)
+        array = array_from_tensor(request.tensor, "The tensor", arrivals)
+        self._within("resident_bytes", array.nbytes, "bytes in the tensor")
+
+        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
+            digest = tensor_digest(array)
+            # Of its own: an array that shares the bytes of a message keeps all of that.
+            self._residents.put(digest, array if arrivals and arrivals.nbytes else array.copy(), array.nbytes)
+            return service_pb2.PutTensorResponse(digest=digest, seconds=self._settings.resident_seconds)
+
+        return Work(NO_RUN, nbytes, None if arrivals is None else [], answer)
+
+    def _inputs(
+        self, request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest, arrivals: Arrivals | None
+    ) -> dict[str, Array]:
+        """Return the inputs of a request, those that are kept here among them."""
+        self._within("max_tensors", len(request.inputs) + len(request.residents), "inputs")
+        inputs = named_arrays(request.inputs, "Input", arrivals)
+        for resident in request.residents:
+            if resident.name in inputs:
+                msg = f"Input {quoted(resident.name)} is given twice. Give it once."
+                raise DuplicateInputError(msg, input=resident.name[:128])
+            kept = self._residents.get(resident.digest)
+            if kept is None:
+                digest = resident.digest.hex()[:64] or "(empty)"
+                msg = (
+                    f"No tensor of the digest {digest}, for input {quoted(resident.name)}, is kept here. Put it again."
+                )
+                raise UnknownResidentError(msg, input=resident.name[:128])
+            inputs[resident.name] = kept
+        return inputs
+
+    def serialized(self, response: Message) -> bytes:
+        """Return the bytes of a response.
 
         Raises:
-            GraphsvcError: Whatever is wrong.
+            LimitError: There are more than a message may have.
         """
-        stop()
-        request = parse_message(service_pb2.DifferentiateRequest, data)
-        digest, graph = self._graph(request, stop)
-        self._within("max_tensors", len(request.inputs) + len(request.directions), "inputs and directions")
-        question = read_question(request)
-        estimate = derivatives_estimate(graph, question)
-
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> bytes:
-            response = differentiated(graph, question, stop, self._fits)
-            response.graph_digest = digest
-            return self._serialized(response)
-
-        return Work(estimate, len(data) + 3 * estimate.result_bytes, None, answer)
-
-    def _serialized(self, response: Message) -> bytes:
         self._within("max_message_bytes", response.ByteSize(), "bytes of results with their names")
         return response.SerializeToString()
 
-    def _fits(self, size: int) -> None:
-        """Refuse results of more bytes than a message may have."""
-        self._within("max_message_bytes", size, "bytes of results")
+    def _fitting(self, beside: list[Array] | None) -> Callable[[int], None]:
+        """Return what refuses results of more bytes than may go."""
+        limit = "max_message_bytes" if beside is None else "max_response_bytes"
+        return lambda size: self._within(limit, size, "bytes of results")
 
     def _graph(
         self, request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest, stop: Callable[[], None]
@@ -224,6 +245,8 @@ class Service:
             # Only a graph that can run is kept.
             graph.check()
             self._graphs.put(digest, graph, message.ByteSize() + _BYTES_OF_A_NODE * nodes)
+            if nodes <= _FEW_NODES and not message.graphs and not any("." in node.gate for node in message.nodes):
+                self._small.put(digest, True, 1)
         return digest, graph
 
     def _within(self, limit: str, count: int, what: str) -> None:

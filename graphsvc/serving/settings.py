@@ -61,8 +61,16 @@ class Settings(BaseSettings):
     plugin_strict: Annotated[bool, Field(description="Whether a plugin that cannot be used stops the start.")] = False
     reflection: Annotated[bool, Field(description="Whether clients may ask for the service's description.")] = True
     max_message_bytes: Annotated[
-        int, Field(ge=_MIB // 4, le=2**31 - 1, description="Largest request and largest response.")
+        int,
+        # A chunk with what is around it must go through.
+        Field(ge=2 * _MIB, le=2**31 - 1, description="Largest message, of a request or a response, in bytes."),
     ] = 64 * _MIB
+    max_request_bytes: Annotated[
+        int, Field(ge=_MIB, le=2**53, description="What comes in chunks with one request, in bytes.")
+    ] = 2048 * _MIB
+    max_response_bytes: Annotated[
+        int, Field(ge=_MIB, le=2**53, description="Results of one request, where they may go in chunks, in bytes.")
+    ] = 1024 * _MIB
     max_nodes: Annotated[int, Field(ge=1, le=2**53, description="Gate nodes in a graph.")] = 100_000
     max_operands: Annotated[int, Field(ge=1, le=2**53, description="Operands of all gate nodes in a graph.")] = 400_000
     max_tensors: Annotated[int, Field(ge=1, le=2**53, description="Constants in a graph; inputs in a request.")] = 4096
@@ -88,6 +96,19 @@ class Settings(BaseSettings):
     cached_bytes: Annotated[int, Field(ge=0, le=2**53, description="Bytes of the graphs kept, as they were sent.")] = (
         256 * _MIB
     )
+    resident_bytes: Annotated[
+        int, Field(ge=0, le=2**53, description="Bytes of the tensors kept for calls by digest.")
+    ] = 1024 * _MIB
+    resident_seconds: Annotated[float, Field(ge=0, description="How long a tensor is kept after it was last used.")] = (
+        3600.0
+    )
+    session_seconds: Annotated[float, Field(gt=0, description="How long a session may be silent.")] = 600.0
+    stall_seconds: Annotated[
+        float, Field(gt=0, description="How long the next chunk of a tensor may take, either way.")
+    ] = 5.0
+    min_bytes_per_second: Annotated[
+        float, Field(ge=0, description="How fast the chunks of a request must come, over ten seconds and more.")
+    ] = 65536.0
     drain_seconds: Annotated[float, Field(ge=0, description="How long a stopping server waits for its calls.")] = 10.0
 
     @classmethod
@@ -111,6 +132,8 @@ class Settings(BaseSettings):
         """Return the limits that concern a client, by name."""
         names = (
             "max_message_bytes",
+            "max_request_bytes",
+            "max_response_bytes",
             "max_nodes",
             "max_operands",
             "max_tensors",
@@ -120,6 +143,11 @@ class Settings(BaseSettings):
             "max_flops",
             "max_gate_flops",
             "max_seconds",
+            "resident_bytes",
+            "resident_seconds",
+            "session_seconds",
+            "stall_seconds",
+            "min_bytes_per_second",
         )
         return {name: getattr(self, name) for name in names}
 

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from google.protobuf.message import Message
+
+from graphsvc.arrays import Array
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.prepared import Prepared
 from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
 
-__all__ = ["Reservation", "Work", "derivatives_estimate", "vectors_estimate"]
+__all__ = ["NO_RUN", "Reservation", "Work", "derivatives_estimate", "vectors_estimate"]
 
 _DUAL: Final = 4
 """How many times what a gradient takes its derivative along a direction takes: tangents, and what checks them."""
@@ -25,21 +28,41 @@ class Reservation(Protocol):
         """Take or give back bytes."""
 
 
+NO_RUN: Final = Estimate(0, 0, 0, 0, 0, 0, 0, "", 0, "", "")
+"""What it takes to run nothing."""
+
+_COPIES: Final = 3
+"""How many times results are there at once that go in one message: as arrays, in the message, and as its bytes."""
+
+
 @dataclass(frozen=True)
 class Work:
     """A request that was judged.
 
     Attributes:
         estimate: What it takes at most.
-        held_bytes: Bytes of the request and of the results with their message, while the work is done.
-        prepared: The question, where a program may take less than the estimate says.
+        request_bytes: Bytes of the message of the request.
+        beside: Where large results are put that go in chunks; None if all go in one message.
         answer: Does the work, and returns the response.
+        prepared: The question, where a program may take less than the estimate says.
     """
 
     estimate: Estimate
-    held_bytes: int
-    prepared: Prepared | None
-    answer: Callable[[Callable[[], None], Callable[[int], None]], bytes]
+    request_bytes: int
+    beside: list[Array] | None
+    answer: Callable[[Callable[[], None], Callable[[int], None]], Message]
+    prepared: Prepared | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the request's message, and of the results until they are sent."""
+        copies = _COPIES if self.beside is None else 1
+        return self.request_bytes + copies * self.estimate.result_bytes
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether nothing needs to be made before it can be done."""
+        return self.prepared is not None and self.prepared.planned
 
     def needed_bytes(self, most: int) -> int:
         """Return the bytes to reserve; where only a program may do with `most`, that much to find out."""
@@ -50,7 +73,7 @@ class Work:
             return self.prepared.peak_bytes + self.held_bytes
         return max(min(peak + self.held_bytes, most), self.held_bytes)
 
-    def run(self, stop: Callable[[], None], reservation: Reservation) -> bytes:
+    def run(self, stop: Callable[[], None], reservation: Reservation) -> Message:
         """Do the work.
 
         Raises:

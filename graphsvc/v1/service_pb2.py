@@ -26,49 +26,59 @@ from graphsvc.v1 import graph_pb2 as graphsvc_dot_v1_dot_graph__pb2
 from graphsvc.v1 import tensor_pb2 as graphsvc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19graphsvc/v1/service.proto\x12\x0bgraphsvc.v1\x1a\x17graphsvc/v1/graph.proto\x1a\x18graphsvc/v1/tensor.proto\"\x19\n\x08NameList\x12\r\n\x05names\x18\x01 \x03(\t\"<\n\x0fNamedTensorList\x12)\n\x07tensors\x18\x01 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\"\xa8\x02\n\x0f\x45valuateRequest\x12#\n\x05graph\x18\x01 \x01(\x0b\x32\x12.graphsvc.v1.GraphH\x00\x12\x16\n\x0cgraph_digest\x18\x02 \x01(\x0cH\x00\x12(\n\x06inputs\x18\x03 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12&\n\x07outputs\x18\x04 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\"\n\x03wrt\x18\x05 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\x36\n\x10output_gradients\x18\x06 \x01(\x0b\x32\x1c.graphsvc.v1.NamedTensorList\x12\x14\n\x07vectors\x18\x07 \x01(\rH\x01\x88\x01\x01\x42\x08\n\x06sourceB\n\n\x08_vectors\"\x9c\x01\n\x10\x45valuateResponse\x12)\n\x07outputs\x18\x01 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x31\n\x0finput_gradients\x18\x02 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x14\n\x0c\x64isconnected\x18\x03 \x03(\t\x12\x14\n\x0cgraph_digest\x18\x04 \x01(\x0c\"\x86\x03\n\x14\x44ifferentiateRequest\x12#\n\x05graph\x18\x01 \x01(\x0b\x32\x12.graphsvc.v1.GraphH\x00\x12\x16\n\x0cgraph_digest\x18\x02 \x01(\x0cH\x00\x12(\n\x06inputs\x18\x03 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12&\n\x07outputs\x18\x04 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\"\n\x03wrt\x18\x05 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\x36\n\x10output_gradients\x18\x06 \x01(\x0b\x32\x1c.graphsvc.v1.NamedTensorList\x12)\n\x04kind\x18\x07 \x01(\x0e\x32\x1b.graphsvc.v1.DerivativeKind\x12,\n\ndirections\x18\x08 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x14\n\x07vectors\x18\t \x01(\rH\x01\x88\x01\x01\x42\x08\n\x06sourceB\n\n\x08_vectors\"\xae\x02\n\x15\x44ifferentiateResponse\x12)\n\x07outputs\x18\x01 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x31\n\x0foutput_tangents\x18\x02 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x31\n\x0finput_gradients\x18\x03 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12*\n\x08products\x18\x04 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x14\n\x0c\x64isconnected\x18\x05 \x03(\t\x12,\n\x06\x62locks\x18\x06 \x03(\x0b\x32\x1c.graphsvc.v1.DerivativeBlock\x12\x14\n\x0cgraph_digest\x18\x07 \x01(\x0c\"N\n\x0f\x44\x65rivativeBlock\x12\n\n\x02of\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12#\n\x06tensor\x18\x03 \x01(\x0b\x32\x13.graphsvc.v1.Tensor\"\x12\n\x10ListGatesRequest\"5\n\x11ListGatesResponse\x12 \n\x05gates\x18\x01 \x03(\x0b\x32\x11.graphsvc.v1.Gate\"\xc4\x01\n\x04Gate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x15\n\rdocumentation\x18\x03 \x01(\t\x12\x10\n\x08operands\x18\x04 \x03(\t\x12\x10\n\x08variadic\x18\x05 \x01(\x08\x12\x0f\n\x07outputs\x18\x06 \x03(\t\x12\x1f\n\x17\x64ifferentiable_operands\x18\x07 \x03(\t\x12\x19\n\x11\x61ttributes_schema\x18\x08 \x01(\t\x12\x15\n\rdeterministic\x18\t \x01(\x08\"#\n\x13\x44\x65scribeGateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc8\x02\n\x14\x44\x65scribeGateResponse\x12\x1f\n\x04gate\x18\x01 \x01(\x0b\x32\x11.graphsvc.v1.Gate\x12\x0e\n\x06plugin\x18\x02 \x01(\t\x12\x16\n\x0eplugin_version\x18\x03 \x01(\t\x12\x18\n\x10integer_operands\x18\x04 \x03(\t\x12\x1d\n\x15\x64isconnected_operands\x18\x05 \x03(\t\x12\x13\n\x0b\x65lementwise\x18\x06 \x01(\x08\x12\x0e\n\x06linear\x18\x07 \x01(\x08\x12\x0f\n\x07\x65xample\x18\x08 \x01(\t\x12\x35\n\x10\x65xample_operands\x18\t \x03(\x0b\x32\x1b.graphsvc.v1.ExampleOperand\x12\x12\n\x05\x66uses\x18\n \x01(\x08H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x13\n\x0b\x64\x65rivatives\x18\x0c \x03(\tB\x08\n\x06_fuses\",\n\x0e\x45xampleOperand\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04spec\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\x96\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\"\n\x06\x64types\x18\x02 \x03(\x0e\x32\x12.graphsvc.v1.Dtype\x12\"\n\x06limits\x18\x03 \x03(\x0b\x32\x12.graphsvc.v1.Limit\x12$\n\x07plugins\x18\x04 \x03(\x0b\x32\x13.graphsvc.v1.Plugin\"$\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"Q\n\x06Plugin\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t*\x9e\x01\n\x0e\x44\x65rivativeKind\x12\x1f\n\x1b\x44\x45RIVATIVE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45RIVATIVE_KIND_JVP\x10\x01\x12\x17\n\x13\x44\x45RIVATIVE_KIND_HVP\x10\x02\x12\x1c\n\x18\x44\x45RIVATIVE_KIND_JACOBIAN\x10\x03\x12\x1b\n\x17\x44\x45RIVATIVE_KIND_HESSIAN\x10\x04\x32\xa8\x03\n\x0cGraphService\x12G\n\x08\x45valuate\x12\x1c.graphsvc.v1.EvaluateRequest\x1a\x1d.graphsvc.v1.EvaluateResponse\x12V\n\rDifferentiate\x12!.graphsvc.v1.DifferentiateRequest\x1a\".graphsvc.v1.DifferentiateResponse\x12J\n\tListGates\x12\x1d.graphsvc.v1.ListGatesRequest\x1a\x1e.graphsvc.v1.ListGatesResponse\x12S\n\x0c\x44\x65scribeGate\x12 .graphsvc.v1.DescribeGateRequest\x1a!.graphsvc.v1.DescribeGateResponse\x12V\n\rGetServerInfo\x12!.graphsvc.v1.GetServerInfoRequest\x1a\".graphsvc.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19graphsvc/v1/service.proto\x12\x0bgraphsvc.v1\x1a\x17graphsvc/v1/graph.proto\x1a\x18graphsvc/v1/tensor.proto\"\x19\n\x08NameList\x12\r\n\x05names\x18\x01 \x03(\t\"<\n\x0fNamedTensorList\x12)\n\x07tensors\x18\x01 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\"\xd7\x02\n\x0f\x45valuateRequest\x12#\n\x05graph\x18\x01 \x01(\x0b\x32\x12.graphsvc.v1.GraphH\x00\x12\x16\n\x0cgraph_digest\x18\x02 \x01(\x0cH\x00\x12(\n\x06inputs\x18\x03 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12&\n\x07outputs\x18\x04 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\"\n\x03wrt\x18\x05 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\x36\n\x10output_gradients\x18\x06 \x01(\x0b\x32\x1c.graphsvc.v1.NamedTensorList\x12\x14\n\x07vectors\x18\x07 \x01(\rH\x01\x88\x01\x01\x12-\n\tresidents\x18\x08 \x03(\x0b\x32\x1a.graphsvc.v1.ResidentInputB\x08\n\x06sourceB\n\n\x08_vectors\"-\n\rResidentInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x9c\x01\n\x10\x45valuateResponse\x12)\n\x07outputs\x18\x01 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x31\n\x0finput_gradients\x18\x02 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x14\n\x0c\x64isconnected\x18\x03 \x03(\t\x12\x14\n\x0cgraph_digest\x18\x04 \x01(\x0c\"\xb5\x03\n\x14\x44ifferentiateRequest\x12#\n\x05graph\x18\x01 \x01(\x0b\x32\x12.graphsvc.v1.GraphH\x00\x12\x16\n\x0cgraph_digest\x18\x02 \x01(\x0cH\x00\x12(\n\x06inputs\x18\x03 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12&\n\x07outputs\x18\x04 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\"\n\x03wrt\x18\x05 \x01(\x0b\x32\x15.graphsvc.v1.NameList\x12\x36\n\x10output_gradients\x18\x06 \x01(\x0b\x32\x1c.graphsvc.v1.NamedTensorList\x12)\n\x04kind\x18\x07 \x01(\x0e\x32\x1b.graphsvc.v1.DerivativeKind\x12,\n\ndirections\x18\x08 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x14\n\x07vectors\x18\t \x01(\rH\x01\x88\x01\x01\x12-\n\tresidents\x18\n \x03(\x0b\x32\x1a.graphsvc.v1.ResidentInputB\x08\n\x06sourceB\n\n\x08_vectors\"\xae\x02\n\x15\x44ifferentiateResponse\x12)\n\x07outputs\x18\x01 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x31\n\x0foutput_tangents\x18\x02 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x31\n\x0finput_gradients\x18\x03 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12*\n\x08products\x18\x04 \x03(\x0b\x32\x18.graphsvc.v1.NamedTensor\x12\x14\n\x0c\x64isconnected\x18\x05 \x03(\t\x12,\n\x06\x62locks\x18\x06 \x03(\x0b\x32\x1c.graphsvc.v1.DerivativeBlock\x12\x14\n\x0cgraph_digest\x18\x07 \x01(\x0c\"N\n\x0f\x44\x65rivativeBlock\x12\n\n\x02of\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12#\n\x06tensor\x18\x03 \x01(\x0b\x32\x13.graphsvc.v1.Tensor\"7\n\x10PutTensorRequest\x12#\n\x06tensor\x18\x01 \x01(\x0b\x32\x13.graphsvc.v1.Tensor\"4\n\x11PutTensorResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"\x83\x02\n\x0eSessionRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x17\n\ntimeout_ms\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x30\n\x08\x65valuate\x18\x03 \x01(\x0b\x32\x1c.graphsvc.v1.EvaluateRequestH\x00\x12:\n\rdifferentiate\x18\x04 \x01(\x0b\x32!.graphsvc.v1.DifferentiateRequestH\x00\x12\x33\n\nput_tensor\x18\x05 \x01(\x0b\x32\x1d.graphsvc.v1.PutTensorRequestH\x00\x12\x0f\n\x05\x63hunk\x18\x06 \x01(\x0cH\x00\x42\t\n\x07requestB\r\n\x0b_timeout_ms\"\xf2\x01\n\x0fSessionResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x08\x65valuate\x18\x02 \x01(\x0b\x32\x1d.graphsvc.v1.EvaluateResponseH\x00\x12;\n\rdifferentiate\x18\x03 \x01(\x0b\x32\".graphsvc.v1.DifferentiateResponseH\x00\x12\x34\n\nput_tensor\x18\x04 \x01(\x0b\x32\x1e.graphsvc.v1.PutTensorResponseH\x00\x12\x10\n\x06status\x18\x05 \x01(\x0cH\x00\x12\x0f\n\x05\x63hunk\x18\x06 \x01(\x0cH\x00\x42\n\n\x08response\"\x12\n\x10ListGatesRequest\"5\n\x11ListGatesResponse\x12 \n\x05gates\x18\x01 \x03(\x0b\x32\x11.graphsvc.v1.Gate\"\xc4\x01\n\x04Gate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x15\n\rdocumentation\x18\x03 \x01(\t\x12\x10\n\x08operands\x18\x04 \x03(\t\x12\x10\n\x08variadic\x18\x05 \x01(\x08\x12\x0f\n\x07outputs\x18\x06 \x03(\t\x12\x1f\n\x17\x64ifferentiable_operands\x18\x07 \x03(\t\x12\x19\n\x11\x61ttributes_schema\x18\x08 \x01(\t\x12\x15\n\rdeterministic\x18\t \x01(\x08\"#\n\x13\x44\x65scribeGateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc8\x02\n\x14\x44\x65scribeGateResponse\x12\x1f\n\x04gate\x18\x01 \x01(\x0b\x32\x11.graphsvc.v1.Gate\x12\x0e\n\x06plugin\x18\x02 \x01(\t\x12\x16\n\x0eplugin_version\x18\x03 \x01(\t\x12\x18\n\x10integer_operands\x18\x04 \x03(\t\x12\x1d\n\x15\x64isconnected_operands\x18\x05 \x03(\t\x12\x13\n\x0b\x65lementwise\x18\x06 \x01(\x08\x12\x0e\n\x06linear\x18\x07 \x01(\x08\x12\x0f\n\x07\x65xample\x18\x08 \x01(\t\x12\x35\n\x10\x65xample_operands\x18\t \x03(\x0b\x32\x1b.graphsvc.v1.ExampleOperand\x12\x12\n\x05\x66uses\x18\n \x01(\x08H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x13\n\x0b\x64\x65rivatives\x18\x0c \x03(\tB\x08\n\x06_fuses\",\n\x0e\x45xampleOperand\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04spec\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\x96\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\"\n\x06\x64types\x18\x02 \x03(\x0e\x32\x12.graphsvc.v1.Dtype\x12\"\n\x06limits\x18\x03 \x03(\x0b\x32\x12.graphsvc.v1.Limit\x12$\n\x07plugins\x18\x04 \x03(\x0b\x32\x13.graphsvc.v1.Plugin\"$\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"Q\n\x06Plugin\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t*\x9e\x01\n\x0e\x44\x65rivativeKind\x12\x1f\n\x1b\x44\x45RIVATIVE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45RIVATIVE_KIND_JVP\x10\x01\x12\x17\n\x13\x44\x45RIVATIVE_KIND_HVP\x10\x02\x12\x1c\n\x18\x44\x45RIVATIVE_KIND_JACOBIAN\x10\x03\x12\x1b\n\x17\x44\x45RIVATIVE_KIND_HESSIAN\x10\x04\x32\xbe\x04\n\x0cGraphService\x12G\n\x08\x45valuate\x12\x1c.graphsvc.v1.EvaluateRequest\x1a\x1d.graphsvc.v1.EvaluateResponse\x12V\n\rDifferentiate\x12!.graphsvc.v1.DifferentiateRequest\x1a\".graphsvc.v1.DifferentiateResponse\x12J\n\tPutTensor\x12\x1d.graphsvc.v1.PutTensorRequest\x1a\x1e.graphsvc.v1.PutTensorResponse\x12H\n\x07Session\x12\x1b.graphsvc.v1.SessionRequest\x1a\x1c.graphsvc.v1.SessionResponse(\x01\x30\x01\x12J\n\tListGates\x12\x1d.graphsvc.v1.ListGatesRequest\x1a\x1e.graphsvc.v1.ListGatesResponse\x12S\n\x0c\x44\x65scribeGate\x12 .graphsvc.v1.DescribeGateRequest\x1a!.graphsvc.v1.DescribeGateResponse\x12V\n\rGetServerInfo\x12!.graphsvc.v1.GetServerInfoRequest\x1a\".graphsvc.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'graphsvc.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DERIVATIVEKIND']._serialized_start=2405
-  _globals['_DERIVATIVEKIND']._serialized_end=2563
+  _globals['_DERIVATIVEKIND']._serialized_start=3164
+  _globals['_DERIVATIVEKIND']._serialized_end=3322
   _globals['_NAMELIST']._serialized_start=93
   _globals['_NAMELIST']._serialized_end=118
   _globals['_NAMEDTENSORLIST']._serialized_start=120
   _globals['_NAMEDTENSORLIST']._serialized_end=180
   _globals['_EVALUATEREQUEST']._serialized_start=183
-  _globals['_EVALUATEREQUEST']._serialized_end=479
-  _globals['_EVALUATERESPONSE']._serialized_start=482
-  _globals['_EVALUATERESPONSE']._serialized_end=638
-  _globals['_DIFFERENTIATEREQUEST']._serialized_start=641
-  _globals['_DIFFERENTIATEREQUEST']._serialized_end=1031
-  _globals['_DIFFERENTIATERESPONSE']._serialized_start=1034
-  _globals['_DIFFERENTIATERESPONSE']._serialized_end=1336
-  _globals['_DERIVATIVEBLOCK']._serialized_start=1338
-  _globals['_DERIVATIVEBLOCK']._serialized_end=1416
-  _globals['_LISTGATESREQUEST']._serialized_start=1418
-  _globals['_LISTGATESREQUEST']._serialized_end=1436
-  _globals['_LISTGATESRESPONSE']._serialized_start=1438
-  _globals['_LISTGATESRESPONSE']._serialized_end=1491
-  _globals['_GATE']._serialized_start=1494
-  _globals['_GATE']._serialized_end=1690
-  _globals['_DESCRIBEGATEREQUEST']._serialized_start=1692
-  _globals['_DESCRIBEGATEREQUEST']._serialized_end=1727
-  _globals['_DESCRIBEGATERESPONSE']._serialized_start=1730
-  _globals['_DESCRIBEGATERESPONSE']._serialized_end=2058
-  _globals['_EXAMPLEOPERAND']._serialized_start=2060
-  _globals['_EXAMPLEOPERAND']._serialized_end=2104
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=2106
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=2128
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=2131
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2281
-  _globals['_LIMIT']._serialized_start=2283
-  _globals['_LIMIT']._serialized_end=2319
-  _globals['_PLUGIN']._serialized_start=2321
-  _globals['_PLUGIN']._serialized_end=2402
-  _globals['_GRAPHSERVICE']._serialized_start=2566
-  _globals['_GRAPHSERVICE']._serialized_end=2990
+  _globals['_EVALUATEREQUEST']._serialized_end=526
+  _globals['_RESIDENTINPUT']._serialized_start=528
+  _globals['_RESIDENTINPUT']._serialized_end=573
+  _globals['_EVALUATERESPONSE']._serialized_start=576
+  _globals['_EVALUATERESPONSE']._serialized_end=732
+  _globals['_DIFFERENTIATEREQUEST']._serialized_start=735
+  _globals['_DIFFERENTIATEREQUEST']._serialized_end=1172
+  _globals['_DIFFERENTIATERESPONSE']._serialized_start=1175
+  _globals['_DIFFERENTIATERESPONSE']._serialized_end=1477
+  _globals['_DERIVATIVEBLOCK']._serialized_start=1479
+  _globals['_DERIVATIVEBLOCK']._serialized_end=1557
+  _globals['_PUTTENSORREQUEST']._serialized_start=1559
+  _globals['_PUTTENSORREQUEST']._serialized_end=1614
+  _globals['_PUTTENSORRESPONSE']._serialized_start=1616
+  _globals['_PUTTENSORRESPONSE']._serialized_end=1668
+  _globals['_SESSIONREQUEST']._serialized_start=1671
+  _globals['_SESSIONREQUEST']._serialized_end=1930
+  _globals['_SESSIONRESPONSE']._serialized_start=1933
+  _globals['_SESSIONRESPONSE']._serialized_end=2175
+  _globals['_LISTGATESREQUEST']._serialized_start=2177
+  _globals['_LISTGATESREQUEST']._serialized_end=2195
+  _globals['_LISTGATESRESPONSE']._serialized_start=2197
+  _globals['_LISTGATESRESPONSE']._serialized_end=2250
+  _globals['_GATE']._serialized_start=2253
+  _globals['_GATE']._serialized_end=2449
+  _globals['_DESCRIBEGATEREQUEST']._serialized_start=2451
+  _globals['_DESCRIBEGATEREQUEST']._serialized_end=2486
+  _globals['_DESCRIBEGATERESPONSE']._serialized_start=2489
+  _globals['_DESCRIBEGATERESPONSE']._serialized_end=2817
+  _globals['_EXAMPLEOPERAND']._serialized_start=2819
+  _globals['_EXAMPLEOPERAND']._serialized_end=2863
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2865
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2887
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2890
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=3040
+  _globals['_LIMIT']._serialized_start=3042
+  _globals['_LIMIT']._serialized_end=3078
+  _globals['_PLUGIN']._serialized_start=3080
+  _globals['_PLUGIN']._serialized_end=3161
+  _globals['_GRAPHSERVICE']._serialized_start=3325
+  _globals['_GRAPHSERVICE']._serialized_end=3899
 # @@protoc_insertion_point(module_scope)

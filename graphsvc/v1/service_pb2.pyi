@@ -35,7 +35,7 @@ class NamedTensorList(_message.Message):
     def __init__(self, tensors: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
-    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "vectors")
+    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "vectors", "residents")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class EvaluateRequest(_message.Message):
     WRT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENTS_FIELD_NUMBER: _ClassVar[int]
     graph: _graph_pb2.Graph
     graph_digest: bytes
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
@@ -50,7 +51,16 @@ class EvaluateRequest(_message.Message):
     wrt: NameList
     output_gradients: NamedTensorList
     vectors: int
-    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., vectors: _Optional[int] = ...) -> None: ...
+    residents: _containers.RepeatedCompositeFieldContainer[ResidentInput]
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., vectors: _Optional[int] = ..., residents: _Optional[_Iterable[_Union[ResidentInput, _Mapping]]] = ...) -> None: ...
+
+class ResidentInput(_message.Message):
+    __slots__ = ("name", "digest")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    digest: bytes
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
     __slots__ = ("outputs", "input_gradients", "disconnected", "graph_digest")
@@ -65,7 +75,7 @@ class EvaluateResponse(_message.Message):
     def __init__(self, outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., input_gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., disconnected: _Optional[_Iterable[str]] = ..., graph_digest: _Optional[bytes] = ...) -> None: ...
 
 class DifferentiateRequest(_message.Message):
-    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "kind", "directions", "vectors")
+    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "kind", "directions", "vectors", "residents")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +85,7 @@ class DifferentiateRequest(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENTS_FIELD_NUMBER: _ClassVar[int]
     graph: _graph_pb2.Graph
     graph_digest: bytes
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
@@ -84,7 +95,8 @@ class DifferentiateRequest(_message.Message):
     kind: DerivativeKind
     directions: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
     vectors: int
-    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., kind: _Optional[_Union[DerivativeKind, str]] = ..., directions: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., vectors: _Optional[int] = ...) -> None: ...
+    residents: _containers.RepeatedCompositeFieldContainer[ResidentInput]
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., kind: _Optional[_Union[DerivativeKind, str]] = ..., directions: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., vectors: _Optional[int] = ..., residents: _Optional[_Iterable[_Union[ResidentInput, _Mapping]]] = ...) -> None: ...
 
 class DifferentiateResponse(_message.Message):
     __slots__ = ("outputs", "output_tangents", "input_gradients", "products", "disconnected", "blocks", "graph_digest")
@@ -113,6 +125,52 @@ class DerivativeBlock(_message.Message):
     by: str
     tensor: _tensor_pb2.Tensor
     def __init__(self, of: _Optional[str] = ..., by: _Optional[str] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class PutTensorRequest(_message.Message):
+    __slots__ = ("tensor",)
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    tensor: _tensor_pb2.Tensor
+    def __init__(self, tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class PutTensorResponse(_message.Message):
+    __slots__ = ("digest", "seconds")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    seconds: float
+    def __init__(self, digest: _Optional[bytes] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class SessionRequest(_message.Message):
+    __slots__ = ("id", "timeout_ms", "evaluate", "differentiate", "put_tensor", "chunk")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENTIATE_FIELD_NUMBER: _ClassVar[int]
+    PUT_TENSOR_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    timeout_ms: int
+    evaluate: EvaluateRequest
+    differentiate: DifferentiateRequest
+    put_tensor: PutTensorRequest
+    chunk: bytes
+    def __init__(self, id: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., evaluate: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., differentiate: _Optional[_Union[DifferentiateRequest, _Mapping]] = ..., put_tensor: _Optional[_Union[PutTensorRequest, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class SessionResponse(_message.Message):
+    __slots__ = ("id", "evaluate", "differentiate", "put_tensor", "status", "chunk")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENTIATE_FIELD_NUMBER: _ClassVar[int]
+    PUT_TENSOR_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    evaluate: EvaluateResponse
+    differentiate: DifferentiateResponse
+    put_tensor: PutTensorResponse
+    status: bytes
+    chunk: bytes
+    def __init__(self, id: _Optional[int] = ..., evaluate: _Optional[_Union[EvaluateResponse, _Mapping]] = ..., differentiate: _Optional[_Union[DifferentiateResponse, _Mapping]] = ..., put_tensor: _Optional[_Union[PutTensorResponse, _Mapping]] = ..., status: _Optional[bytes] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class ListGatesRequest(_message.Message):
     __slots__ = ()

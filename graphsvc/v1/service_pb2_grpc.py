@@ -48,6 +48,16 @@ class GraphServiceStub:
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.SerializeToString,
                 response_deserializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.FromString,
                 _registered_method=True)
+        self.PutTensor = channel.unary_unary(
+                '/graphsvc.v1.GraphService/PutTensor',
+                request_serializer=graphsvc_dot_v1_dot_service__pb2.PutTensorRequest.SerializeToString,
+                response_deserializer=graphsvc_dot_v1_dot_service__pb2.PutTensorResponse.FromString,
+                _registered_method=True)
+        self.Session = channel.stream_stream(
+                '/graphsvc.v1.GraphService/Session',
+                request_serializer=graphsvc_dot_v1_dot_service__pb2.SessionRequest.SerializeToString,
+                response_deserializer=graphsvc_dot_v1_dot_service__pb2.SessionResponse.FromString,
+                _registered_method=True)
         self.ListGates = channel.unary_unary(
                 '/graphsvc.v1.GraphService/ListGates',
                 request_serializer=graphsvc_dot_v1_dot_service__pb2.ListGatesRequest.SerializeToString,
@@ -94,6 +104,28 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutTensor(self, request, context):
+        """Keeps a tensor, to be named by its digest in questions: data that do not change, sent once.
+
+        It may be repeated. The tensor is kept for a time after it was last used, and goes earlier where others need the
+        room; a question is then answered with NOT_FOUND (RESIDENT_UNKNOWN: put it again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Session(self, request_iterator, context):
+        """Carries any number of questions on one stream, each with an id of the client's choice and with an answer of its own,
+        which may come in another order.
+
+        A tensor may be sent in chunks: its data are left out of the request, and follow it at once, before the next
+        request. The server may answer so as well. The stream ends with a status where it cannot go on: where a request
+        is refused before its chunks have come, and where the client stalls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGates(self, request, context):
         """Lists the gates that a graph may use here, those of plugins included. It may be repeated.
         """
@@ -129,6 +161,16 @@ def add_GraphServiceServicer_to_server(servicer, server):
                     servicer.Differentiate,
                     request_deserializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.FromString,
                     response_serializer=graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.SerializeToString,
+            ),
+            'PutTensor': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutTensor,
+                    request_deserializer=graphsvc_dot_v1_dot_service__pb2.PutTensorRequest.FromString,
+                    response_serializer=graphsvc_dot_v1_dot_service__pb2.PutTensorResponse.SerializeToString,
+            ),
+            'Session': grpc.stream_stream_rpc_method_handler(
+                    servicer.Session,
+                    request_deserializer=graphsvc_dot_v1_dot_service__pb2.SessionRequest.FromString,
+                    response_serializer=graphsvc_dot_v1_dot_service__pb2.SessionResponse.SerializeToString,
             ),
             'ListGates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGates,
@@ -204,6 +246,60 @@ class GraphService:
             '/graphsvc.v1.GraphService/Differentiate',
             graphsvc_dot_v1_dot_service__pb2.DifferentiateRequest.SerializeToString,
             graphsvc_dot_v1_dot_service__pb2.DifferentiateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutTensor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graphsvc.v1.GraphService/PutTensor',
+            graphsvc_dot_v1_dot_service__pb2.PutTensorRequest.SerializeToString,
+            graphsvc_dot_v1_dot_service__pb2.PutTensorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Session(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/graphsvc.v1.GraphService/Session',
+            graphsvc_dot_v1_dot_service__pb2.SessionRequest.SerializeToString,
+            graphsvc_dot_v1_dot_service__pb2.SessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

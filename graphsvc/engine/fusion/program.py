@@ -135,7 +135,7 @@ class Program:
         self._straight = self._compiled()
         return self._straight(between, *given)
 
-    @property
+    @functools.cached_property
     def peak_bytes(self) -> int:
         """Bytes of arrays that a run takes at most at one time, with its results and without its inputs.
 
@@ -166,7 +166,7 @@ class Program:
         )
         return max(peak, alive + copies)
 
-    @property
+    @functools.cached_property
     def scratch_bytes(self) -> int:
         """Bytes of the registers, which threads keep from run to run."""
         return max((kernel.scratch_bytes for kernel in self.kernels.values()), default=0)

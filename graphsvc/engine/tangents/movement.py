@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphsvc.arrays import Array
-from graphsvc.engine.calls import Record, asked_bytes, handed, invoke, out_of_memory
+from graphsvc.engine.calls import Record, handed, invoke, want_of_memory
 from graphsvc.engine.duals.dual import Dual, LostTangent, noted, stripped
 from graphsvc.engine.inference import BoundNode, described
 from graphsvc.errors import GateDataError, TangentLostError
@@ -66,11 +66,11 @@ def run_on_duals(node: BoundNode, method: str, function: Callable[..., Any], arg
         reason = str(error)
     except (KeyboardInterrupt, TangentLostError):
         raise
-    except MemoryError as error:
-        raise out_of_memory(node, f"{method} asked for", asked_bytes(error)) from error
     except LostTangent as error:
         reason = notes.lost or str(error)
-    except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything on what is no array
+    except BaseException as error:
+        if short := want_of_memory(node, method, error):
+            raise short from error
         reason = notes.lost or described(error)
     msg = f"{method} cannot be followed by tangents: {reason.removesuffix('.')}. Its author can write it in plain NumPy"
     msg += ", or give the gate a jvp." if method == "forward" else "."

@@ -1,0 +1,122 @@
+"""Tensors in chunks: data that travel beside their message, straight into the array that they are for.
+
+A message with a large tensor in it would be copied whole several times on its way; a chunk is small.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from graphsvc.arrays import Array
+from graphsvc.errors import LimitError, TensorError
+
+__all__ = ["CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "chunk_data", "chunk_messages"]
+
+CHUNK_BYTES: Final = 1 << 20
+SMALLEST_CHUNK: Final = 1 << 16
+"""The least that a chunk holds unless it is its tensor's last, so that their number is bounded."""
+
+_TAG: Final = b"\x32"
+"""Field 6, of bytes: a chunk in `SessionRequest` and `SessionResponse` alike."""
+
+
+class Arrivals:
+    """The chunked tensors of one message, in their order, while their data come."""
+
+    def __init__(self, limit: int, name: str, setters: str = "") -> None:
+        """Expect nothing yet.
+
+        Args:
+            limit: The most bytes that all may have.
+            name: Name of that limit, for programs.
+            setters: What sets it, for the message of an error.
+        """
+        self._setters = setters or name
+        self._limit = limit
+        self._name = name
+        self._waiting: list[tuple[Array, str]] = []
+        self._current = 0
+        self._at = 0
+        self.nbytes = 0
+
+    def expect(self, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
+        """Return an array that the data are going to be in; until they come its memory is not touched.
+
+        Raises:
+            LimitError: That is more than may come.
+        """
+        self.nbytes += math.prod(shape) * dtype.itemsize
+        if self.nbytes > self._limit:
+            msg = f"{what} would bring the data to {self.nbytes:,} bytes; {self._limit:,} may come ({self._setters})."
+            raise LimitError(msg, limit=self._name, asked=str(self.nbytes))
+        array = np.empty(shape, dtype)
+        if array.nbytes:
+            self._waiting.append((array, what))
+        return array
+
+    @property
+    def complete(self) -> bool:
+        """Whether all data have come."""
+        return self._current == len(self._waiting)
+
+    def accept(self, data: memoryview) -> None:
+        """Put the next chunk where it belongs.
+
+        Raises:
+            TensorError: It is longer than what is missing of its tensor, or makes booleans of other bytes than 0 and 1.
+            LimitError: It is too small to be one of many.
+        """
+        array, what = self._waiting[self._current]
+        flat = array.reshape(-1).view(np.uint8)
+        missing = flat.size - self._at
+        if len(data) > missing:
+            msg = (
+                f"{what}: a chunk of {len(data)} bytes came where {missing} are missing. End it where its tensor ends."
+            )
+            raise TensorError(msg)
+        if len(data) < min(SMALLEST_CHUNK, missing):
+            msg = f"{what}: a chunk of {len(data)} bytes came where {missing} are missing."
+            msg += f" Only the last chunk of a tensor may have less than {SMALLEST_CHUNK}."
+            raise LimitError(msg, limit="smallest_chunk", asked=str(len(data)))
+        piece = flat[self._at : self._at + len(data)]
+        piece[:] = np.frombuffer(data, np.uint8)
+        if array.dtype.kind == "b" and piece.max() > 1:
+            msg = f"{what}: booleans are the bytes 0 and 1, got others. Send one byte for each."
+            raise TensorError(msg)
+        self._at += len(data)
+        if len(data) == missing:
+            self._current += 1
+            self._at = 0
+
+
+def chunk_messages(arrays: Iterable[Array]) -> Iterator[bytes]:
+    """Yield the data of arrays as messages: `SessionRequest`s or `SessionResponse`s, which are alike in this."""
+    for array in arrays:
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        for start in range(0, len(flat), CHUNK_BYTES):
+            piece = flat[start : start + CHUNK_BYTES]
+            yield b"".join((_TAG, _varint(len(piece)), piece))
+
+
+def chunk_data(message: bytes) -> memoryview | None:
+    """Return the data of a message that is a chunk and nothing else, without parsing it; None for any other."""
+    if message[:1] != _TAG:
+        return None
+    length = shift = 0
+    for at in range(1, min(len(message), 6)):
+        length |= (message[at] & 0x7F) << shift
+        shift += 7
+        if message[at] < 0x80:
+            return memoryview(message)[at + 1 :] if at + 1 + length == len(message) else None
+    return None
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

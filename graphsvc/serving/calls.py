@@ -1,0 +1,179 @@
+"""What becomes of a call: read, admitted, waiting for its place, run in a thread, answered; each may end it."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from graphsvc.arrays import Array
+from graphsvc.chunks import Arrivals
+from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
+from graphsvc.serving.admission import Lease, Machine, Queue, judge
+from graphsvc.serving.service import Request, Service
+from graphsvc.serving.settings import Settings
+from graphsvc.serving.stop import Stop
+from graphsvc.serving.work import Work
+from graphsvc.status import status_of
+
+__all__ = ["Call", "Calls", "Reply", "outcome_of"]
+
+_LOG: Final = logging.getLogger("graphsvc.server")
+_T = TypeVar("_T")
+
+_FEW_BYTES: Final = 1 << 16
+_NO_TIME: Final = 1e-3
+"""What keeps the event loop no longer than handing it to a thread and back, about; by an estimate that is high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request on its way.
+
+    Attributes:
+        request: What is asked.
+        nbytes: Bytes of its message.
+        pack: Makes a response into the bytes that are sent.
+        stop: Stops what is done for it.
+        arrivals: In a session, its chunked tensors; None where there are no chunks.
+        number: In a session, its id.
+    """
+
+    request: Request
+    nbytes: int
+    pack: Callable[[Message], bytes]
+    stop: Stop
+    arrivals: Arrivals | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is sent, first the message and then the arrays in chunks; `close` belongs after that."""
+
+    message: bytes
+    beside: list[Array]
+    lease: Lease | None = None
+
+    def close(self) -> None:
+        """Give back what the call had."""
+        if self.lease:
+            self.lease.release()
+
+
+class _Unreserved:
+    """For what is too small to be reserved."""
+
+    nbytes = 0
+
+    def resize(self, nbytes: int) -> None:
+        """Let it have them."""
+
+
+class Calls:
+    """Takes calls to their ends. It belongs to an event loop."""
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        """Make the threads and the queue before them."""
+        self._service = service
+        self._settings = settings
+        self._machine = Machine.measured()
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
+        # Of their own, so that a call is refused in no time while graphs run.
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
+        self.queue = Queue(settings.threads, settings)
+
+    def close(self) -> None:
+        """Let threads end when they are done."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def in_reader(self, work: Callable[[], _T]) -> _T | grpc.Status:
+        """Do what takes a moment in a thread; see `outcome_of`."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, outcome_of, work)
+
+    async def answer(self, call: Call) -> Reply | grpc.Status:
+        """Take a call without chunks from its beginning to its end."""
+        if (reply := self.at_once(call)) is not None:
+            return reply
+        work = await self.read(call)
+        return await self.run(work, call) if isinstance(work, Work) else work
+
+    def at_once(self, call: Call) -> Reply | grpc.Status | None:
+        """Answer a call in less time than handing it to a thread takes; None where it may take more."""
+        if call.nbytes > _FEW_BYTES or not self._service.is_small(call.request):
+            return None
+        return outcome_of(lambda: self._in_no_time(call))
+
+    def _in_no_time(self, call: Call) -> Reply | None:
+        work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
+        seconds = self._machine.seconds(work.estimate)
+        if not work.is_planned or seconds > _NO_TIME:
+            return None
+        judge(work.estimate, seconds, call.stop.remaining, self._settings)
+        return Reply(call.pack(work.run(call.stop, _Unreserved())), work.beside or [])
+
+    async def read(self, call: Call) -> Work | grpc.Status:
+        """Read a call and judge what it takes, before anything is allocated for it."""
+        try:
+            self.queue.check_open()
+        except GraphsvcError as error:
+            return status_of(error)
+        return await self.in_reader(lambda: self._judged(call))
+
+    def _judged(self, call: Call) -> Work:
+        work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
+        judge(work.estimate, self._machine.seconds(work.estimate), call.stop.remaining, self._settings)
+        return work
+
+    async def run(self, work: Work, call: Call) -> Reply | grpc.Status:
+        """Wait for a place, and do the work in a thread."""
+        nbytes = work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+        try:
+            lease = await self.queue.enter(nbytes, self._machine.seconds(work.estimate), call.stop.remaining)
+        except GraphsvcError as error:
+            return status_of(error)
+        loop = asyncio.get_running_loop()
+        done = self._threads.submit(outcome_of, lambda: call.pack(work.run(call.stop, lease)))
+        try:
+            message = await asyncio.wrap_future(done)
+        except BaseException:
+            # Not when nobody waits for the call any more, but when the thread is done with it.
+            done.add_done_callback(lambda _: loop.call_soon_threadsafe(lease.release))
+            raise
+        if isinstance(message, bytes):
+            return Reply(message, work.beside or [], lease)
+        lease.release()
+        return message
+
+
+def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:
+    """Return what `work` returns, or the status of what it raises. Nothing escapes.
+
+    SystemExit in the event loop would end the server, and anything else would tell its text to the client.
+    """
+    try:
+        return _attempt(work)
+    except BaseException as error:  # noqa: BLE001 - see above
+        correlation_id = uuid.uuid4().hex[:12]
+        _LOG.error("internal error %s", correlation_id, exc_info=error)
+        msg = f"The server failed. Its operator finds the cause in the log under {correlation_id}."
+        return status_of(ServerError(msg, correlation_id=correlation_id))
+
+
+def _attempt(work: Callable[[], _T]) -> _T | grpc.Status:
+    try:
+        return work()
+    except MemoryError:
+        return status_of(LimitError("The graph needs more memory than the server has. Ask for less at a time."))
+    except GateError as error:
+        correlation_id = uuid.uuid4().hex[:12]
+        _LOG.error("%s [%s]", error.message, correlation_id, exc_info=error)
+        return status_of(type(error)(error.message, **error.facts | {"correlation_id": correlation_id}))
+    except GraphsvcError as error:
+        return status_of(error)

@@ -1,0 +1,208 @@
+"""Sessions: many questions on one stream, answered as they are done, with large tensors in chunks."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import grpc
+
+from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
+from graphsvc.codec import parse_message
+from graphsvc.errors import RequestError, StalledError
+from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
+from graphsvc.serving.service import Service
+from graphsvc.serving.settings import Settings, setters_of
+from graphsvc.serving.stop import Stop
+from graphsvc.serving.work import Work
+from graphsvc.status import packed_status
+from graphsvc.v1 import service_pb2
+
+__all__ = ["Session"]
+
+_MOST_AT_ONCE: Final = 64
+_PATIENCE: Final = 10.0
+"""Seconds over which it is seen how fast chunks come."""
+
+
+class Session:
+    """One stream."""
+
+    def __init__(self, calls: Calls, service: Service, settings: Settings, context: Any) -> None:
+        """Take over a stream.
+
+        Args:
+            calls: Takes calls to their ends.
+            service: Makes responses into bytes.
+            settings: Limits.
+            context: The call that is the stream.
+        """
+        self._calls = calls
+        self._service = service
+        self._settings = settings
+        self._context = context
+        self._writing = asyncio.Lock()
+        self._room = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def serve(self) -> grpc.Status | None:
+        """Answer until the client says no more.
+
+        Returns:
+            The status with which the stream ends where it cannot go on.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                try:
+                    while (data := await self._next(self._settings.session_seconds)) is not None:
+                        await self._answer(data, tasks)
+                except Exception:
+                    await self._end_answer()
+                    raise
+        except ExceptionGroup as group:
+            first = group.exceptions[0]
+            return first.status if isinstance(first, _RefusedError) else outcome_of(lambda: _raise(first))
+        return None
+
+    async def _end_answer(self) -> None:
+        """Let the answer that is on its way go to its end: gRPC sends no status into the middle of a message."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stall_seconds):
+                # For ever, so that no other answer begins.
+                await self._writing.acquire()
+
+    async def _next(self, seconds: float) -> bytes | None:
+        """Return the next message; None where the client says no more."""
+        try:
+            async with asyncio.timeout(seconds):
+                data = await self._context.read()
+        except TimeoutError:
+            msg = f"Nothing came for {seconds:g} seconds. Send on, or end the stream; open another when it is needed."
+            raise StalledError(msg) from None
+        return None if data is grpc.aio.EOF else data
+
+    async def _answer(self, data: bytes, tasks: asyncio.TaskGroup) -> None:
+        call = self._call(data)
+        if call.arrivals is None or not _is_chunked(call.request):
+            reply = self._calls.at_once(call)
+            if reply is not None:
+                await self._send(reply, call)
+                return
+            await self._room.acquire()
+            tasks.create_task(self._answered(call, self._calls.answer))
+            return
+        # Where this is refused, chunks come that nobody waits for, so the stream ends.
+        work = await self._calls.read(call)
+        if not isinstance(work, Work):
+            raise _RefusedError(work)
+        arrivals = call.arrivals
+        held = self._calls.queue.hold(arrivals.nbytes)
+        try:
+            await self._receive(arrivals, call.stop)
+            await self._room.acquire()
+        except BaseException:
+            held.release()
+            raise
+        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call)))
+        task.add_done_callback(lambda _: held.release())
+
+    def _call(self, data: bytes) -> Call:
+        message = parse_message(service_pb2.SessionRequest, data)
+        kind = message.WhichOneof("request")
+        if kind is None or kind == "chunk":
+            msg = "A chunk came that no tensor waits for." if kind else "The message has no request."
+            msg += " Send a request, and after it the chunks of its tensors, as many as their shapes say."
+            raise RequestError(msg)
+        most = self._settings.max_seconds
+        seconds = message.timeout_ms / 1000 if message.HasField("timeout_ms") else most
+        left = self._context.time_remaining()
+        stop = Stop(min(seconds, most, most if left is None else left))
+        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes", setters_of("max_request_bytes"))
+        number = message.id
+
+        def pack(response: Any) -> bytes:
+            return self._service.serialized(service_pb2.SessionResponse(id=number, **{kind: response}))
+
+        return Call(getattr(message, kind), len(data), pack, stop, arrivals, number)
+
+    async def _receive(self, arrivals: Arrivals, stop: Stop) -> None:
+        """Fill the arrays of chunked tensors."""
+        clock = asyncio.get_running_loop().time
+        start, came = clock(), 0
+        while not arrivals.complete:
+            stop()
+            data = await self._next(min(self._settings.stall_seconds, stop.remaining))
+            if data is None:
+                msg = "The stream ended before all data of a tensor had come. Send as many as its shape says."
+                raise RequestError(msg)
+            piece = _chunk(data)
+            arrivals.accept(piece)
+            came += len(piece)
+            seconds = clock() - start
+            if seconds > _PATIENCE and came < seconds * self._settings.min_bytes_per_second:
+                msg = f"{came:,} bytes came in {seconds:.0f} seconds; this server waits for no less than "
+                msg += f"{self._settings.min_bytes_per_second:,.0f} a second (min_bytes_per_second)."
+                raise StalledError(msg)
+
+    async def _answered(self, call: Call, answer: Callable[[Call], Any]) -> None:
+        try:
+            reply = await answer(call)
+            try:
+                await self._send(reply, call)
+            finally:
+                if isinstance(reply, Reply):
+                    reply.close()
+        except asyncio.CancelledError:
+            call.stop.set()
+            raise
+        finally:
+            self._room.release()
+
+    async def _send(self, reply: Reply | grpc.Status, call: Call) -> None:
+        if not isinstance(reply, Reply):
+            refusal = service_pb2.SessionResponse(id=call.number, status=packed_status(reply))
+            reply = Reply(refusal.SerializeToString(), [])
+        async with self._writing:
+            for message in itertools.chain((reply.message,), chunk_messages(reply.beside)):
+                await self._write(message)
+
+    async def _write(self, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._settings.stall_seconds):
+                await self._context.write(message)
+        except TimeoutError:
+            msg = "Nobody takes what is sent. Read the answers while you send."
+            raise StalledError(msg) from None
+
+
+class _RefusedError(Exception):
+    """A request is refused while its chunks come, so the stream ends with its status."""
+
+    def __init__(self, status: grpc.Status) -> None:
+        super().__init__()
+        self.status = status
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _is_chunked(request: Any) -> bool:
+    """Tell whether chunks follow a request."""
+    if isinstance(request, service_pb2.PutTensorRequest):
+        return request.tensor.chunked
+    tensors = [*request.inputs, *request.output_gradients.tensors, *getattr(request, "directions", ())]
+    return any(named.tensor.chunked for named in tensors)
+
+
+def _chunk(data: bytes) -> memoryview:
+    """Return the data of a message that must be a chunk."""
+    piece = chunk_data(data)
+    if piece is None:
+        # Other ways to write the same message are as good.
+        message = parse_message(service_pb2.SessionRequest, data)
+        if message.WhichOneof("request") != "chunk":
+            msg = "Another request came before all data of a tensor had come. Send as many as its shape says."
+            raise RequestError(msg)
+        piece = memoryview(message.chunk)
+    return piece

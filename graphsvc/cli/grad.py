@@ -2,6 +2,7 @@
 
 import click
 
+from graphsvc.cli.arguments import connected
 from graphsvc.cli.printing import (
     observations_to_data,
     print_arrays,
@@ -43,9 +44,11 @@ def grad(question: Question, *, as_json: bool) -> None:
 
 
 def _draw(question: Question, *, as_json: bool) -> None:
-    if as_json or question.target:
-        msg = f"--draw shows the gates of a run here, for people. Leave out {'--json' if as_json else '--target'}."
+    if as_json or question.options.keys() & {"debug", "profile"}:
+        msg = "--draw is a picture of its own. Leave out --json, --debug and --profile."
         raise click.UsageError(msg)
-    check_gates(question.graph)
-    asked = {name: value for name, value in question.options.items() if name not in ("draw", "debug", "profile")}
-    print_drawing(question.graph.draw(question.inputs, **asked).picture)
+    if question.target is None:
+        check_gates(question.graph)
+    asked = {name: value for name, value in question.options.items() if name != "draw"}
+    with connected(question.target, question.timeout) as client:
+        print_drawing(question.graph.draw(question.inputs, through=client, **asked).picture)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-from graphsvc.cli.arguments import graph_argument, inputs_argument, read_graph, read_inputs, remote_options
+from graphsvc.cli.arguments import connected, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import UnknownGateError
@@ -79,10 +79,7 @@ class Question:
             msg = f"--{observed} looks on gate by gate, which is done here alone. Leave out --target, where the gates "
             msg += "of the graph are installed here, or ask where the server runs."
             raise click.UsageError(msg)
-        # gRPC takes a quarter of a second to import, which what runs here does not need.
-        from graphsvc.client import connect
-
-        with connect(self.target, timeout=self.timeout) as client:
+        with connected(self.target, self.timeout) as client:
             return getattr(client, method)(self.graph, self.inputs, *directions, **keywords)
 
 

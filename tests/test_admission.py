@@ -276,12 +276,15 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = Queue(2, settings())
         self.tasks: list[asyncio.Task[Lease]] = []
         self.leases: list[Lease] = []
+        self.held: list[Lease] = []
+        self.entering: dict[asyncio.Task[Lease], Lease] = {}
 
     def settle(self) -> None:
         self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.run_until_complete(asyncio.sleep(0))
         for task in [task for task in self.tasks if task.done()]:
             self.tasks.remove(task)
+            self.entering.pop(task, None)
             if not task.cancelled() and task.exception() is None:
                 self.leases.append(task.result())
 
@@ -289,6 +292,23 @@ class QueueMachine(RuleBasedStateMachine):
     def come(self, nbytes: int, seconds: float) -> None:
         self.tasks.append(self.loop.create_task(self.queue.enter(nbytes, seconds, 100.0)))
         self.settle()
+
+    @rule(nbytes=st.integers(0, 12 * MIB))
+    def hold(self, nbytes: int) -> None:
+        with suppress(errors.LimitError, errors.BusyError):
+            self.held.append(self.queue.hold(nbytes))
+
+    @rule(which=st.integers(0, 9), enters=st.booleans())
+    def go_on_with_what_is_held(self, which: int, enters: bool) -> None:
+        if self.held:
+            lease = self.held.pop(which % len(self.held))
+            if enters:
+                task = self.loop.create_task(self.queue.enter(lease.nbytes, 1.0, 100.0, lease))
+                self.tasks.append(task)
+                self.entering[task] = lease
+                self.settle()
+            else:
+                lease.release()
 
     @rule(which=st.integers(0, 9))
     def cancel(self, which: int) -> None:
@@ -320,7 +340,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def bytes_and_places_are_those_of_who_is_in(self) -> None:
-        assert self.queue.used_bytes == sum(lease.nbytes for lease in self.leases) <= 10 * MIB
+        taken = [*self.leases, *self.held, *self.entering.values()]
+        assert self.queue.used_bytes == sum(lease.nbytes for lease in taken) <= 10 * MIB
         assert len(self.leases) <= 2
         assert len(self.tasks) <= 4
 
@@ -328,6 +349,7 @@ class QueueMachine(RuleBasedStateMachine):
         for task in self.tasks:
             task.cancel()
         self.settle()
+        self.leases += self.held
         while self.leases:
             self.leases.pop().release()
             self.settle()

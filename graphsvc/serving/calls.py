@@ -86,7 +86,7 @@ class Calls:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
         # Of their own, so that a call is refused in no time while graphs run.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
-        self.queue = Queue(settings.threads, settings)
+        self._queue = Queue(settings.threads, settings)
 
     def close(self) -> None:
         """Let threads end when they are done."""
@@ -121,7 +121,7 @@ class Calls:
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""
         try:
-            self.queue.check_open()
+            self._queue.check_open()
         except GraphsvcError as error:
             return status_of(error)
         return await self.in_reader(lambda: self._judged(call))
@@ -131,25 +131,30 @@ class Calls:
         judge(work.estimate, self._machine.seconds(work.estimate), call.stop.remaining, self._settings)
         return work
 
-    async def run(self, work: Work, call: Call) -> Reply | grpc.Status:
-        """Wait for a place, and do the work in a thread."""
-        nbytes = work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+    def hold(self, work: Work) -> Lease:
+        """Take the bytes of work whose data are still to come; see `Queue.hold`."""
+        return self._queue.hold(self._needed_bytes(work))
+
+    async def run(self, work: Work, call: Call, held: Lease | None = None) -> Reply | grpc.Status:
+        """Wait for a place, and do the work in a thread; `held` is given back in any case."""
+        nbytes = held.nbytes if held else self._needed_bytes(work)
         try:
-            lease = await self.queue.enter(nbytes, self._machine.seconds(work.estimate), call.stop.remaining)
+            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), call.stop.remaining, held)
         except GraphsvcError as error:
             return status_of(error)
-        loop = asyncio.get_running_loop()
-        done = self._threads.submit(outcome_of, lambda: call.pack(work.run(call.stop, lease)))
+        lease.work = self._threads.submit(outcome_of, lambda: call.pack(work.run(call.stop, lease)))
         try:
-            message = await asyncio.wrap_future(done)
+            message: bytes | grpc.Status = await asyncio.wrap_future(lease.work)
         except BaseException:
-            # Not when nobody waits for the call any more, but when the thread is done with it.
-            done.add_done_callback(lambda _: loop.call_soon_threadsafe(lease.release))
+            lease.release()
             raise
         if isinstance(message, bytes):
             return Reply(message, work.beside or [], lease)
         lease.release()
         return message
+
+    def _needed_bytes(self, work: Work) -> int:
+        return work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
 
 
 def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:

@@ -78,7 +78,7 @@ class Service:
 
         Args:
             request: The request.
-            nbytes: Bytes of its message.
+            nbytes: Bytes of its message, without chunks.
             stop: Called now and then; what it raises ends the reading.
             arrivals: In a session, is told of the tensors whose data are to come before the work is done; None where
                 there are no chunks.
@@ -123,6 +123,7 @@ class Service:
                 graph_digest=digest,
             )
 
+        nbytes += arrivals.nbytes if arrivals else 0
         fits = self._fitting(beside)
         if not request.HasField("vectors"):
             prepared = graph.prepare(inputs, wrt, arriving, outputs)
@@ -149,6 +150,7 @@ class Service:
         self._within("max_tensors", len(request.directions), "directions")
         question = read_question(request, self._inputs(request, arrivals), arrivals)
         beside: list[Array] | None = None if arrivals is None else []
+        nbytes += arrivals.nbytes if arrivals else 0
 
         def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
             response = differentiated(graph, question, stop, self._fitting(beside), beside)
@@ -163,6 +165,7 @@ class Service:
             raise RequestError(msg)
         array = array_from_tensor(request.tensor, "The tensor", arrivals)
         self._within("resident_bytes", array.nbytes, "bytes in the tensor")
+        nbytes += arrivals.nbytes if arrivals else 0
 
         def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
             digest = tensor_digest(array)

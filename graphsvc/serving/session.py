@@ -95,15 +95,15 @@ class Session:
         work = await self._calls.read(call)
         if not isinstance(work, Work):
             raise _RefusedError(work)
-        arrivals = call.arrivals
-        held = self._calls.queue.hold(arrivals.nbytes)
+        held = self._calls.hold(work)
         try:
-            await self._receive(arrivals, call.stop)
+            await self._receive(call.arrivals, call.stop)
             await self._room.acquire()
         except BaseException:
             held.release()
             raise
-        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call)))
+        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call, held)))
+        # Of a task that is cancelled before it begins, nothing else knows.
         task.add_done_callback(lambda _: held.release())
 
     def _call(self, data: bytes) -> Call:

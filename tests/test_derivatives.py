@@ -1,5 +1,6 @@
 """Derivatives along directions, second derivatives, Jacobians and Hessians: right, or refused."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -59,6 +60,29 @@ def test_a_gate_that_loses_a_tangent_is_refused(cls: type[Gate]):
     assert caught.value.reason == "TANGENT_LOST"
     with pytest.raises(TangentLostError):
         graph.hessian(inputs)
+
+
+@pytest.mark.parametrize("cls", REFUSED, ids=lambda cls: cls.name)
+def test_a_gate_that_loses_a_tangent_is_refused_in_a_held_graph_too(cls: type[Gate]):
+    """With the node that holds the graph; where the gate within was found, with that as well."""
+    body = ComputationalGraph()
+    body.output("z", body.add(cls(), body.input("x"), name="within"))
+    inputs = {"x": X, "w": np.array([1.0, 3.0, -2.0])}
+    for depth in (1, 2):
+        held = ComputationalGraph()
+        held.output("z", held.add("checkpoint", held.input("x"), body=body, name="outer"))
+        graph = ComputationalGraph()
+        z = graph.add("checkpoint", graph.input("x"), body=held if depth == 2 else body, name="outer")
+        graph.output("f", graph.add("sum", z * graph.input("w")))
+        _, gradients = graph.value_and_grad(inputs)
+        v = np.array([1.0, -2.0, 0.5])
+        with contextlib.suppress(TangentLostError):
+            # What loses tangents in backward alone has this one.
+            assert graph.jvp(inputs, {"x": v})[1]["f"] == pytest.approx(gradients["x"] @ v, rel=1e-9)
+        with pytest.raises(TangentLostError, match="'outer'") as caught:
+            graph.hvp(inputs, {"x": v})
+        assert caught.value.node == "outer"
+        assert caught.value.facts.get("inner_node", "within") in ("within", "outer")
 
 
 def test_a_rectifier_at_zero_has_no_second_derivative_to_disagree_about():

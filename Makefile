@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint bench docs protos clean
+# What `make bench-remote` compares with.
+PEERS := philote pytensor_federated tesseract umbridge
+
+.PHONY: help demo test lint bench bench-remote docs protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"
 	@echo "make lint    run the linters, and check that generated code is up to date"
 	@echo "make bench   compare speed and memory with torch, jax and autograd; takes about eight minutes"
+	@echo "make bench-remote  compare the service with a raw echo and with its peers; takes about ten minutes"
 	@echo "make docs    write the reference pages of the gates, docs/gates"
 	@echo "make protos  generate graphsvc/v1 from protos/"
 	@echo "make clean   remove what the targets made"
@@ -45,6 +49,12 @@ $(VENV)/bench/installed: pyproject.toml benchmarks/requirements.txt
 		--requirement benchmarks/requirements.txt --editable .
 	touch $@
 
+# A peer that cannot be installed is left out, and asked for again the next time.
+$(VENV)/remote/%/installed: benchmarks/remote/peers/%/requirements.txt
+	test -x $(VENV)/remote/$*/bin/python || $(PYTHON) -m venv $(VENV)/remote/$*
+	if $(VENV)/remote/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; \
+		then touch $@; else echo "$* cannot be installed, so it is left out"; fi
+
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
@@ -63,6 +73,9 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 
 bench: $(VENV)/bench/installed
 	$(VENV)/bench/bin/python benchmarks/bench.py
+
+bench-remote: $(VENV)/installed $(PEERS:%=$(VENV)/remote/%/installed)
+	$(BIN)/python benchmarks/bench_remote.py --environments $(VENV)/remote
 
 docs: $(VENV)/installed
 	$(BIN)/graphsvc gates --pages docs/gates

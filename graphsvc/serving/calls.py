@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -102,7 +102,7 @@ class Calls:
         if (reply := self.at_once(call)) is not None:
             return reply
         work = await self.read(call)
-        return await self.run(work, call) if isinstance(work, Work) else work
+        return await self.run(work, call.pack, call.stop) if isinstance(work, Work) else work
 
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
@@ -120,26 +120,33 @@ class Calls:
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""
+        return await self.judged(
+            lambda: self._service.read(call.request, call.nbytes, call.stop, call.arrivals), call.stop
+        )
+
+    async def judged(self, read: Callable[[], Work], stop: Stop) -> Work | grpc.Status:
+        """Judge the work that `read` returns in a thread."""
         try:
             self.queue.check_open()
         except GraphsvcError as error:
             return status_of(error)
-        return await self.in_reader(lambda: self._judged(call))
 
-    def _judged(self, call: Call) -> Work:
-        work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
-        judge(work.estimate, self._machine.seconds(work.estimate), call.stop.remaining, self._settings)
-        return work
+        def judged() -> Work:
+            work = read()
+            judge(work.estimate, self._machine.seconds(work.estimate), stop.remaining, self._settings)
+            return work
 
-    async def run(self, work: Work, call: Call) -> Reply | grpc.Status:
-        """Wait for a place, and do the work in a thread."""
+        return await self.in_reader(judged)
+
+    async def run(self, work: Work, pack: Callable[[Any], bytes], stop: Stop) -> Reply | grpc.Status:
+        """Wait for a place, do the work in a thread, and pack what it gives."""
         nbytes = work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
         try:
-            lease = await self.queue.enter(nbytes, self._machine.seconds(work.estimate), call.stop.remaining)
+            lease = await self.queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining)
         except GraphsvcError as error:
             return status_of(error)
         loop = asyncio.get_running_loop()
-        done = self._threads.submit(outcome_of, lambda: call.pack(work.run(call.stop, lease)))
+        done = self._threads.submit(outcome_of, lambda: pack(work.run(stop, lease)))
         try:
             message = await asyncio.wrap_future(done)
         except BaseException:

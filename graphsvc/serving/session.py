@@ -103,7 +103,7 @@ class Session:
         except BaseException:
             held.release()
             raise
-        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call)))
+        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop)))
         task.add_done_callback(lambda _: held.release())
 
     def _call(self, data: bytes) -> Call:

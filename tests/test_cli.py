@@ -143,6 +143,15 @@ def test_profile_is_two_tables(command: str):
     assert profile["nodes"][0]["output_bytes"] == 16
 
 
+def test_a_graph_is_drawn_as_a_server_runs_it(target: str):
+    """The same tree, with the values and gradients that the server computed."""
+    here, there = (
+        run("draw", "f = (x + y) * sigmoid(z * x)", "x=-2", "y=5", "z=-0.5", *to) for to in ([], ["--target", target])
+    )
+    assert there.returncode == 0, there.stderr
+    assert here.stdout == there.stdout
+
+
 def test_draw_prints_a_tree():
     """A row for each edge, from the output down: what it leaves, its value, and the gradient that came back."""
     for command in ("draw", "grad"):
@@ -227,7 +236,8 @@ def test_whole_numbers_are_integers_where_gates_take_no_others():
         (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
         (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
         (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
-        (("grad", "f = x", "x=1", "--draw", "--target", "localhost:1"), 2, "Leave out --target"),
+        (("grad", "f = x", "x=1", "--draw", "--target", "localhost:1"), 3, "SERVER_UNREACHABLE"),
+        (("draw", "f = x", "x=1", "--target", "localhost:1"), 3, "SERVER_UNREACHABLE"),
         (("grad", "f = x", "x=1", "--draw", "--json"), 2, "Leave out --json"),
         (("draw", "f = x", "-o", "f.gif"), 2, "End its name in .svg, .png, .pdf, .dot"),
         (("draw", "f = x", "-o", "none/f.svg"), 2, "cannot be written: No such file"),

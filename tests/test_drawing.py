@@ -12,11 +12,12 @@ import pytest
 
 import graphsvc
 from graphsvc import ComputationalGraph
+from graphsvc.document import document_from_json, document_to_json
 from graphsvc.drawing.picture import Picture, PictureNode, picture_to_data
 from graphsvc.drawing.summaries import summary_of
 from graphsvc.drawing.symbols import SYMBOLS
 from graphsvc.engine.registry import default_registry
-from graphsvc.errors import DrawingError, MissingEvaluationError, RequestError
+from graphsvc.errors import DrawingError, MissingEvaluationError, NotDifferentiableError, RequestError
 from tests.every_gate import GateCase, every_example
 from tests.test_lecture import CASES, Case
 
@@ -243,15 +244,108 @@ def test_the_sum_at_a_value_counts_the_branches_into_groups():
     """What several edges into a group bring back is not told apart, so their sum stands for it."""
     graph = ComputationalGraph()
     x = graph.input("x")
-    terms = [graph.add("multiply", x, float(i), name=f"group{i // 3}.product{i}") for i in range(6)]
+    terms = [graph.add("multiply", x, float(i), name=f"group{i // 2}.product{i}") for i in range(3)]
     total = terms[0]
     for i, term in enumerate(terms[1:]):
         total = graph.add("add", total, term, name=f"sums.sum{i}")
     graph.output("f", total)
     picture = graph.draw({"x": 1.0}, fold=8).picture
     assert [node.name for node in picture.nodes if node.kind == "group"] == ["group0", "group1", "sums"]
-    assert "Σ 6 branches = 15" in texts(graph.draw({"x": 1.0}, fold=8).svg, "gradient")
-    assert [edge.count for edge in picture.edges if edge.source == "x"] == [3, 3]
+    assert "Σ 3 branches = 3" in texts(graph.draw({"x": 1.0}, fold=8).svg, "gradient")
+    assert [edge.count for edge in picture.edges if edge.source == "x"] == [2, 1]
+
+
+# Graphs that others run
+
+
+class Elsewhere:
+    """Who runs graphs, and tells nothing but outputs and gradients."""
+
+    def value_and_grad(self, graph, *question, **keywords):
+        return ComputationalGraph.from_document(graph.document()).value_and_grad(*question, **keywords)
+
+
+def assert_alike(one: Picture, other: Picture) -> None:
+    """Two pictures have the same nodes and edges, with the same values and gradients up to the rounding of sums."""
+
+    def summaries(picture: Picture):
+        for node in picture.nodes:
+            yield from (
+                (node.id, port.name, what, getattr(port, what)) for port in node.ports for what in ("value", "gradient")
+            )
+        for edge in picture.edges:
+            yield from (
+                (edge.source, edge.target, edge.position, what, getattr(edge, what)) for what in ("value", "gradient")
+            )
+
+    for (*where, mine), (*there, theirs) in zip(summaries(one), summaries(other), strict=True):
+        assert where == there
+        assert (mine is None) == (theirs is None), where
+        if mine:
+            assert (mine.shape, mine.dtype, mine.nans, mine.infinities) == (
+                theirs.shape,
+                theirs.dtype,
+                theirs.nans,
+                theirs.infinities,
+            ), where
+            tolerance = 1e-2 if mine.dtype in ("float16", "float32", "complex64") else 1e-9
+            numbers = [[s.mean, s.std, s.smallest, s.largest, s.magnitude] for s in (mine, theirs)]
+            np.testing.assert_allclose(
+                *numbers, rtol=tolerance, atol=tolerance * (1e-3 + mine.magnitude), err_msg=str(where)
+            )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_another_runs_is_drawn_alike(case: Case, client: graphsvc.Client):
+    """A server tells outputs and input gradients alone; the picture has every value and every branch all the same."""
+    graph = graphsvc.parse(case.expression)
+    given = {name: np.ones(np.shape(value)) for name, value in case.outputs.items()}
+    assert_alike(graph.draw(case.inputs, given, through=client).picture, graph.draw(case.inputs, given).picture)
+    wrt = list(case.gradients)[:1]
+    some = [graph.draw(case.inputs, given, wrt, through=through).picture for through in (client, None)]
+    assert_alike(*some)
+
+
+@pytest.mark.parametrize("case", every_example(), ids=str)
+def test_every_gate_is_drawn_alike_where_another_runs_it(case: GateCase):
+    """With a gradient at its first output, if it has one there."""
+    graph, gate = ComputationalGraph(), case.example.gate
+    inputs = {f"operand_{i}": operand for i, operand in enumerate(case.example.operands)}
+    node = graph.add(gate, *(graph.input(name) for name in inputs))
+    for output in gate.signature.outputs:
+        graph.output(output, node.output(output))
+    value = graph.forward(inputs).outputs[gate.signature.outputs[0]]
+    given = {gate.signature.outputs[0]: np.ones_like(value)} if value.dtype.kind in "fc" else None
+    try:
+        here = graph.draw(inputs, given)
+    except NotDifferentiableError as error:
+        with pytest.raises(type(error)):
+            graph.draw(inputs, given, through=Elsewhere())
+        return
+    there = graph.draw(inputs, given, through=Elsewhere())
+    assert_alike(there.picture, here.picture)
+    assert bool(there.picture.note) == bool(here.picture.note)
+
+
+def test_a_gate_that_only_another_has_is_drawn_with_numbers():
+    """Names that a probe would have are taken here, and a NaN is marked at the node that made it."""
+    graph = ComputationalGraph()
+    probe, x = graph.input("probe.0"), graph.input("x")
+    graph.output("f", probe * graph.add("log", x) + x)
+    document = graph.document()
+
+    class Other(Elsewhere):
+        def value_and_grad(self, graph, *question, **keywords):
+            text = json.dumps(json.loads(document_to_json(graph.document()))).replace("other.log", "log")
+            return ComputationalGraph.from_document(document_from_json(text)).value_and_grad(*question, **keywords)
+
+    text = document_to_json(document).replace('"log"', '"other.log"')
+    graph = ComputationalGraph.from_document(document_from_json(text))
+    picture = graph.draw({"probe.0": 2.0, "x": 4.0}, through=Other()).picture
+    assert {e.source: e.gradient.elements for e in picture.edges if e.target == "log.1"} == {"x": 0.5}
+    assert next(node for node in picture.nodes if node.id == "x").ports[0].gradient.elements == 1.5
+    picture = graph.draw({"probe.0": 2.0, "x": -4.0}, through=Other()).picture
+    assert [node.id for node in picture.nodes if node.finding.startswith("forward: NaN")] == ["log.1"]
 
 
 # Large graphs

@@ -1,10 +1,10 @@
 """What commands have in common: graphs, inputs and targets as they are written on a command line."""
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import numpy as np
@@ -17,7 +17,11 @@ from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError
 from graphsvc.plaindata import number_from_data
 
+if TYPE_CHECKING:
+    from graphsvc.client import Client
+
 __all__ = [
+    "connected",
     "evaluate",
     "graph_argument",
     "inputs_argument",
@@ -147,6 +151,19 @@ def _from_file(name: str, text: str) -> Array:
             raise click.BadParameter(msg)
         array: Array = loaded[key or name]
         return array
+
+
+@contextmanager
+def connected(target: str | None, timeout: float) -> "Iterator[Client | None]":
+    """Connect to a server; to none, where there is no target."""
+    if target is None:
+        yield None
+        return
+    # gRPC takes a quarter of a second to import, which what runs here does not need.
+    from graphsvc.client import connect
+
+    with connect(target, timeout=timeout) as client:
+        yield client
 
 
 def evaluate(

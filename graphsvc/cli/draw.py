@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from graphsvc.cli.arguments import graph_argument, inputs_argument, read_graph, read_inputs
+from graphsvc.cli.arguments import connected, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
 from graphsvc.cli.printing import print_drawing
 from graphsvc.drawing.drawing import FORMATS
 
@@ -33,6 +33,7 @@ __all__ = ["draw"]
 )
 @click.option("--fold", default=150, show_default=True, type=click.IntRange(1), help="Fold graphs of more nodes.")
 @click.option("--unfold", multiple=True, metavar="GROUP", help="Draw this group open; may be repeated.")
+@remote_options
 def draw(
     graph: str,
     inputs: tuple[str, ...],
@@ -43,6 +44,8 @@ def draw(
     arriving: tuple[str, ...],
     fold: int,
     unfold: tuple[str, ...],
+    target: str | None,
+    timeout: float,
 ) -> None:
     """Draw GRAPH: values in green, gradients in red.
 
@@ -59,14 +62,16 @@ def draw(
         raise click.BadParameter(msg, param_hint="-o")
     made = read_graph(graph)
     given = read_inputs(inputs, made)
-    drawing = made.draw(
-        given if given or not made.inputs else None,
-        output_gradients=read_inputs(arriving) or None,
-        wrt=wrt or None,
-        outputs=wanted or None,
-        fold=fold,
-        unfold=unfold,
-    )
+    with connected(target, timeout) as client:
+        drawing = made.draw(
+            given if given or not made.inputs else None,
+            output_gradients=read_inputs(arriving) or None,
+            wrt=wrt or None,
+            outputs=wanted or None,
+            through=client,
+            fold=fold,
+            unfold=unfold,
+        )
     if path is None:
         print_drawing(drawing.picture)
         return

@@ -3,6 +3,7 @@
 import click
 
 from graphsvc.cli.arguments import (
+    connected,
     evaluate,
     graph_argument,
     inputs_argument,
@@ -65,13 +66,14 @@ def grad(
       graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4 --draw
       graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
-    if drawn and (as_json or target):
-        msg = f"--draw shows the gates of a run here, for people. Leave out {'--json' if as_json else '--target'}."
+    if drawn and (as_json or debug or profile):
+        msg = "--draw is a picture of its own. Leave out --json, --debug and --profile."
         raise click.UsageError(msg)
     made = read_graph(graph)
     if drawn:
-        drawing = made.draw(read_inputs(inputs, made), read_inputs(arriving) or None, wrt or None, wanted or None)
-        print_drawing(drawing.picture)
+        question = (read_inputs(inputs, made), read_inputs(arriving) or None, wrt or None, wanted or None)
+        with connected(target, timeout) as client:
+            print_drawing(made.draw(*question, through=client).picture)
         return
     outputs, gradients = evaluate(
         made,

@@ -94,8 +94,9 @@ def _by_place(picture: Picture, most: int) -> _Groups:
     groups = {gate: f"part{i}" for i, part in enumerate(parts, 1) for gate in part}
     groups = _with_sources(picture, groups, nameless=False)
     left = [node for node in picture.nodes if node.id not in groups]
+    kinds = Counter(node.kind for node in left)
     if len(left) + len(parts) > most:
-        groups |= {node.id: f"{node.kind}s" for node in left}
+        groups |= {node.id: f"{node.kind}s" for node in left if kinds[node.kind] > 1}
     return groups
 
 
@@ -168,6 +169,7 @@ def _merged(source: str, port: str, target: str, position: int, edges: list[Pict
         port=port,
         target=target,
         position=position,
+        operand="" if target.startswith("group ") else edges[0].operand,
         value=edges[0].value if len(values) == 1 else None,
         gradient=max(gradients, key=lambda gradient: gradient.magnitude, default=None),
         flow=next((flow for flow in ("exploding", "vanishing") if flow in flows), ""),

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from graphsvc.engine.inference import Spec, infer_specs
 from graphsvc.engine.node import Node
 from graphsvc.engine.picturing import picture_of, trace_of
 from graphsvc.engine.prepared import Prepared
+from graphsvc.engine.probing import trace_by_asking
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry
 from graphsvc.engine.running import RunnableGraph
@@ -38,7 +39,22 @@ if TYPE_CHECKING:
 
     from graphsvc.drawing.drawing import Drawing
 
-__all__ = ["ComputationalGraph"]
+__all__ = ["ComputationalGraph", "Runner"]
+
+
+class Runner(Protocol):
+    """Who runs graphs for others, as a client does."""
+
+    def value_and_grad(
+        self,
+        graph: "ComputationalGraph",
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        /,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """Run a graph; see `ComputationalGraph.value_and_grad`."""
 
 
 class ComputationalGraph(GraphBuilder):
@@ -341,6 +357,7 @@ class ComputationalGraph(GraphBuilder):
         wrt: Iterable[str] | None = None,
         outputs: Iterable[str] | None = None,
         *,
+        through: Runner | None = None,
         fold: int | None = 150,
         unfold: Iterable[str] = (),
     ) -> "Drawing":
@@ -355,6 +372,8 @@ class ComputationalGraph(GraphBuilder):
             output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
             wrt: Inputs whose gradients are wanted; None means every floating-point one.
             outputs: Outputs that are run; None means all.
+            through: A client that runs the graph, whose gates need not be installed here then; None runs it here. It is
+                asked twice: for every value, and for every gradient. Causes of NaN are not told then.
             fold: The most nodes that are drawn one by one; those of a larger graph are folded into groups, by the part
                 of their names before a dot, or by where they stand. None folds nothing.
             unfold: Names of groups to be drawn open.
@@ -373,8 +392,23 @@ class ComputationalGraph(GraphBuilder):
             raise MissingEvaluationError(msg)
         if evaluation is not None:
             inputs = evaluation.given if isinstance(evaluation, Evaluation) else evaluation
-            trace = trace_of(self._bind(), inputs, wrt, output_gradients, outputs)
+            question = (inputs, wrt, output_gradients, outputs)
+            trace = self._trace_through(through, *question) if through else trace_of(self._bind(), *question)
         return Drawing(folded(picture_of(self._structure, trace), fold, unfold))
+
+    def _trace_through(
+        self,
+        through: Runner,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+    ) -> Trace:
+        def ask(document: GraphDocument, *question: Any) -> tuple[dict[str, Array], InputGradients]:
+            return through.value_and_grad(type(self).from_document(document, self._structure.registry), *question)
+
+        arrays = self.judge_inputs(inputs)
+        return trace_by_asking(self._structure, self.document(), ask, arrays, wrt, output_gradients, outputs)
 
     # Derivatives along directions -----------------------------------------------------------------------------------
 

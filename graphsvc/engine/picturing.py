@@ -18,7 +18,7 @@ from graphsvc.plaindata import GraphReference
 if TYPE_CHECKING:
     from graphsvc.engine.running import RunnableGraph
 
-__all__ = ["picture_of", "trace_of"]
+__all__ = ["picture_of", "source_of", "trace_of"]
 
 
 def trace_of(
@@ -132,7 +132,7 @@ def _attribute_text(value: object) -> str:
 def _operand_edges(structure: Structure, order: list[GateNode], trace: Trace) -> Iterator[PictureEdge]:
     for node in order:
         for position, operand in enumerate(node.operands):
-            source, port = _source(structure, operand)
+            source, port = source_of(structure, operand)
             yield PictureEdge(
                 source,
                 port,
@@ -146,12 +146,12 @@ def _operand_edges(structure: Structure, order: list[GateNode], trace: Trace) ->
 
 def _output_edges(structure: Structure, trace: Trace) -> Iterator[PictureEdge]:
     for name, operand in structure.outputs.items():
-        source, port = _source(structure, operand)
+        source, port = source_of(structure, operand)
         value = trace.values.get(f"{source}:{port}" if port else source)
         yield PictureEdge(source, port, f"output {name}", 0, value=value, gradient=trace.output_gradients.get(name))
 
 
-def _source(structure: Structure, operand: str) -> tuple[str, str]:
+def source_of(structure: Structure, operand: str) -> tuple[str, str]:
     """Return the node that an operand is a value of, and the name of that value; empty for the first."""
     name, port = reference(operand)
     node = structure.nodes.get(name)

@@ -46,6 +46,7 @@ __all__ = [
     "NodeEntry",
     "OutputEntry",
     "check_name",
+    "data_from_json",
     "digest_of",
     "document_from_dict",
     "document_from_json",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,9 +11,7 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.reading import load, parse
-from graphsvc.engine.registry import default_registry
-from graphsvc.errors import GraphsvcError
+from graphsvc.engine.reading import load, parse, with_integers
 from graphsvc.plaindata import number_from_data
 
 if TYPE_CHECKING:
@@ -64,27 +62,7 @@ def read_inputs(pairs: Iterable[str], graph: ComputationalGraph | None = None) -
         The values by name.
     """
     inputs = _read(pairs)
-    for name in _integer_inputs(graph) & inputs.keys() if graph else ():
-        # Lists of unequal length are refused as any input.
-        with suppress(ValueError, OverflowError):
-            given = np.asarray(inputs[name])
-            inputs[name] = given if given.dtype.kind == "i" else inputs[name]
-    return inputs
-
-
-def _integer_inputs(graph: ComputationalGraph) -> set[str]:
-    """Return the names of the inputs without a dtype that are used, and only where gates take integers."""
-    document = graph.document()
-    undeclared = {entry.name for entry in document.inputs if entry.dtype is None}
-    uses: dict[str, list[bool]] = {name: [] for name in undeclared}
-    for node in document.nodes:
-        # A gate that only the server has says nothing here; that there is none is said when the graph runs.
-        with suppress(GraphsvcError):
-            signature = default_registry().gate_class(node.gate).signature
-            for position, operand in enumerate(node.operands):
-                if operand in uses:
-                    uses[operand].append(signature.index(position) in signature.integers)
-    return {name for name, integers in uses.items() if integers and all(integers)}
+    return with_integers(inputs, graph) if graph else inputs
 
 
 def _read(pairs: Iterable[str]) -> dict[str, object]:

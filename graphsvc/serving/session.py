@@ -107,7 +107,7 @@ class Session:
         except BaseException:
             held.release()
             raise
-        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call, held)))
+        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop, held)))
         # Of a task that is cancelled before it begins, nothing else knows.
         task.add_done_callback(lambda _: held.release())
 

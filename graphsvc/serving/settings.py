@@ -1,12 +1,13 @@
 """The settings of a server: flags, `GRAPHSVC_*` variables of the environment, a file, defaults, in this order."""
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -31,6 +32,21 @@ def _listed(value: object) -> object:
     return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
 
+def _with_port(value: str | None) -> str | None:
+    """Return an address with a port; names are refused but for this machine's, since they may lead anywhere."""
+    host, _, port = (value or "localhost:0").rpartition(":")
+    try:
+        if host != "localhost":
+            ipaddress.ip_address(host.strip("[]"))
+        fits = port.isdecimal() and int(port) < 2**16
+    except ValueError:
+        fits = False
+    if not fits:
+        msg = "it must be an address and a port, as in 127.0.0.1:8080"
+        raise ValueError(msg)
+    return value
+
+
 def _half_the_memory() -> int:
     """Return half of what this machine has, or of what a container is given of it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -50,6 +66,11 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 50051
+    http: Annotated[
+        str | None,
+        AfterValidator(_with_port),
+        Field(description="Address and port of the page, as in 127.0.0.1:8080; None means no page."),
+    ] = None
     threads: Annotated[int, Field(ge=1, le=1024, description="Graphs that run at once.")] = os.cpu_count() or 1
     plugins: Annotated[
         tuple[str, ...] | None,
@@ -127,6 +148,12 @@ class Settings(BaseSettings):
         with Path(file).open("rb"):
             # One that is not there would pass for an empty one.
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Address and port of the page."""
+        host, _, port = (self.http or "").rpartition(":")
+        return host.strip("[]"), int(port)
 
     def limits(self) -> dict[str, float]:
         """Return the limits that concern a client, by name."""

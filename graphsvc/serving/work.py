@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
-
-from google.protobuf.message import Message
+from typing import Any, Final, Protocol
 
 from graphsvc.arrays import Array
 from graphsvc.engine.estimate import Estimate
@@ -43,14 +41,14 @@ class Work:
         estimate: What it takes at most.
         request_bytes: Bytes of the request, its chunks among them.
         beside: Where large results are put that go in chunks; None if all go in one message.
-        answer: Does the work, and returns the response.
+        answer: Does the work, and returns the response: a message, but for calls that come by other ways than gRPC.
         prepared: The question, where a program may take less than the estimate says.
     """
 
     estimate: Estimate
     request_bytes: int
     beside: list[Array] | None
-    answer: Callable[[Callable[[], None], Callable[[int], None]], Message]
+    answer: Callable[[Callable[[], None], Callable[[int], None]], Any]
     prepared: Prepared | None = None
 
     @property
@@ -73,7 +71,7 @@ class Work:
             return self.prepared.peak_bytes + self.held_bytes
         return max(min(peak + self.held_bytes, most), self.held_bytes)
 
-    def run(self, stop: Callable[[], None], reservation: Reservation) -> Message:
+    def run(self, stop: Callable[[], None], reservation: Reservation) -> Any:
         """Do the work.
 
         Raises:

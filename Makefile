@@ -10,7 +10,6 @@ PEERS := philote pytensor_federated tesseract umbridge
 
 .PHONY: help demo test lint fuzz bench bench-remote docs protos clean
 
-
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"

@@ -7,6 +7,7 @@ import pytest
 
 from graphsvc.arrays import Array, is_differentiable
 from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.node import Node
 from graphsvc.errors import GraphsvcError
 from tests.every_gate import GateCase, every_example
 
@@ -108,6 +109,43 @@ def test_the_second_derivative_is_symmetric_and_agrees_with_differences(case: Ga
     one, other = inner(question.u, along_v), inner(question.v, along_u)
     size = sum(float(np.linalg.norm(along_v[n]) * np.linalg.norm(question.u[n])) for n in question.wrt)
     assert one == pytest.approx(other, rel=1e-9, abs=1e-10 * (1 + size))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_many_gradients_at_once_are_those_of_each(case: GateCase):
+    """Also where as many arrive as an axis is long, so that a gate that confused the two would show."""
+    question = Question(case)
+    random = np.random.default_rng(6)
+    for count in (2, 3) if question else ():
+        seeds = {n: np.stack([random_like(random, s) for _ in range(count)]) for n, s in question.seeds.items()}
+        asked = question.inputs, question.wrt
+        _, many = question.graph.value_and_grad(*asked, seeds, question.outputs, vectors=count)
+        for k in range(count):
+            _, one = question.graph.value_and_grad(*asked, {n: s[k] for n, s in seeds.items()}, question.outputs)
+            for name in question.wrt:
+                np.testing.assert_allclose(many[name][k], one[name], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_jacobian_times_a_vector_is_the_gradient(case: GateCase):
+    """By rows and by columns: outputs are declared again until the columns are fewer."""
+    question = Question(case)
+    if not question or any(x.dtype.kind == "c" for x in (*question.inputs.values(), *question.seeds.values())):
+        return
+    graph, inputs, wrt = question.graph, question.inputs, question.wrt
+    rows, columns = sum(s.size for s in question.seeds.values()), sum(inputs[n].size for n in wrt)
+    again = [f"{name}_{i}" for name in question.outputs for i in range(columns // max(1, rows) + 1)]
+    node = graph.add(case.example.gate, *(Node(graph, name) for name in inputs))
+    for name in again:
+        graph.output(name, node.output(name.rpartition("_")[0]))
+    gradients = question.gradients()
+    for outputs in (question.outputs, [*question.outputs, *again]):
+        jacobian = graph.jacobian(inputs, wrt, outputs)
+        for x in wrt:
+            products = [np.tensordot(dz, jacobian[z][x], dz.ndim) for z, dz in question.seeds.items()]
+            np.testing.assert_allclose(sum(products), gradients[x], rtol=1e-9, atol=1e-10)
+        for name in again if again[0] in jacobian else ():
+            np.testing.assert_array_equal(jacobian[name][wrt[0]], jacobian[name.rpartition("_")[0]][wrt[0]])
 
 
 @pytest.mark.parametrize("name", sorted({case.name for case in CASES}))

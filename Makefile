@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint bench docs protos clean
+.PHONY: help demo test lint fuzz bench docs protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"
 	@echo "make lint    run the linters, and check that generated code is up to date"
+	@echo "make fuzz    send changed messages, documents and expressions to all that reads them, until something breaks or"
+	@echo "             FUZZ_SECONDS have passed; what breaks it lies in build/fuzz afterwards"
 	@echo "make bench   compare speed and memory with torch, jax and autograd; takes about eight minutes"
 	@echo "make docs    write the reference pages of the gates, docs/gates"
 	@echo "make protos  generate graphsvc/v1 from protos/"
@@ -37,6 +39,14 @@ $(VENV)/protos/installed:
 	$(VENV)/protos/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.81.*'
 	touch $@
 
+# So has the fuzzer, which few need.
+$(VENV)/fuzz/installed: pyproject.toml tests/fuzzing/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphsvc needs Python 3.11 or later; set PYTHON=...")'
+	test -x $(VENV)/fuzz/bin/python || $(PYTHON) -m venv $(VENV)/fuzz
+	$(VENV)/fuzz/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement tests/fuzzing/requirements.txt --editable .
+	touch $@
+
 # So have the peers of the benchmark, which are large.
 $(VENV)/bench/installed: pyproject.toml benchmarks/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphsvc needs Python 3.11 or later; set PYTHON=...")'
@@ -60,6 +70,11 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 	rm -rf build/protos && mkdir -p build/protos
 	$(call generate,build/protos)
 	for file in build/protos/graphsvc/v1/*; do diff -u graphsvc/v1/$$(basename $$file) $$file || exit 1; done
+
+fuzz: $(VENV)/fuzz/installed
+	mkdir -p build/fuzz/corpus
+	$(VENV)/fuzz/bin/python -m tests.fuzzing.fuzz -max_total_time=$(or $(FUZZ_SECONDS),0) -max_len=65536 -timeout=20 \
+		-rss_limit_mb=2048 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 bench: $(VENV)/bench/installed
 	$(VENV)/bench/bin/python benchmarks/bench.py

@@ -15,7 +15,7 @@ from graphsvc.arrays import Array
 from graphsvc.chunks import Arrivals
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
-from graphsvc.serving.service import Request, Service
+from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import Work
@@ -26,7 +26,6 @@ __all__ = ["Call", "Calls", "Reply", "outcome_of"]
 _LOG: Final = logging.getLogger("graphsvc.server")
 _T = TypeVar("_T")
 
-_FEW_BYTES: Final = 1 << 16
 _NO_TIME: Final = 1e-3
 """What keeps the event loop no longer than handing it to a thread and back, about; by an estimate that is high."""
 
@@ -106,7 +105,7 @@ class Calls:
 
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
-        if call.nbytes > _FEW_BYTES or not self._service.is_small(call.request):
+        if call.nbytes > FEW_BYTES or not self._service.is_small(call.request):
             return None
         return outcome_of(lambda: self._in_no_time(call))
 

@@ -163,6 +163,9 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
         return LimitError(msg, limit="max_message_bytes", asked=str(asked))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return LimitError(f"Server or client allow no more ({details[:200]}). Send or ask for less.")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        msg = f"At {target!r} is no server of graphsvc, or one of another version. Mend the target."
+        return ServerError(msg, code=code.name)
     return ServerError(f"The server at {target!r} answered {code.name}: {details[:200]}", code=code.name)
 
 

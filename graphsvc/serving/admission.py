@@ -270,8 +270,11 @@ class Queue:
             raise LimitError(msg, limit="max_run_bytes", asked=str(nbytes))
 
     def _refuse(self, why: str) -> None:
+        now = time.monotonic()
+        # For all that is known, a run that takes longer than was thought has as long to go as it has run.
+        overdue = min((now - started for started in list(self._running.values())), default=0)
         # Not all at the same time again.
-        later = max(0.05, self.wait_seconds()) * (1 + 0.5 * np.random.default_rng().random())
+        later = max(0.05, overdue, self.wait_seconds()) * (1 + 0.5 * np.random.default_rng().random())
         msg = f"The server is busy: {why}. Try again in {later:.2g} seconds."
         raise BusyError(msg, retry_ms=str(round(1000 * later)))
 

@@ -143,7 +143,12 @@ class Session:
         start, came = clock(), 0
         while not arrivals.complete:
             stop()
-            data = await self._next(min(self._settings.stall_seconds, stop.remaining))
+            try:
+                data = await self._next(min(self._settings.stall_seconds, stop.remaining))
+            except StalledError:
+                # It may be the deadline that passed.
+                stop()
+                raise
             if data is None:
                 msg = "The stream ended before all data of a tensor had come. Send as many as its shape says."
                 raise RequestError(msg)

@@ -152,6 +152,14 @@ CASES = [
         says="version 9",
     ),
     Case("B4", "version 0", DOCUMENT, unary(with_graph(gates=[graph_pb2.GateVersion(gate="add")])), says="gates.add"),
+    Case(
+        "B4",
+        "a version twice",
+        DOCUMENT,
+        unary(with_graph(gates=[graph_pb2.GateVersion(gate="add", version=1)] * 2)),
+        says="twice",
+    ),
+    Case("B4", "a version of the format that there is not", DOCUMENT, unary(with_graph(format_version=2))),
     Case("B5", "two nodes of one name", TWICE, unary(with_node(0, name="f")), says="nodes.1..name"),
     Case("B6", "a node named as an input", TWICE, unary(with_node(0, name="x")), says="nodes.0..name"),
     Case(
@@ -226,6 +234,13 @@ CASES = [
             unary(changed(lambda r, name=name: setattr(r.inputs[0], "name", name))),
         )
         for what, name in NAMES.items()
+    ),
+    Case(
+        "B16",
+        "fifty thousand nodes of no name",
+        NAME,
+        unary(changed(lambda r: r.graph.nodes.extend([Node(operands=[""])] * 50_000))),
+        says="nodes.2..name",
     ),
     Case("B16", "a gate of no name", NAME, unary(with_node(0, gate="")), says="nodes.0..gate"),
     Case(

@@ -10,7 +10,7 @@ import grpc
 
 from tests.hostile.case import SERVICE, Answer
 
-__all__ = ["Connection", "message", "said"]
+__all__ = ["Connection", "framed", "said"]
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _CONTINUATION = 0, 1, 3, 4, 9
@@ -86,7 +86,7 @@ class Connection:
         return Answer("CLOSED")
 
 
-def message(data: bytes, *, compressed: bool = False, length: int | None = None) -> bytes:
+def framed(data: bytes, *, compressed: bool = False, length: int | None = None) -> bytes:
     """Return a message of gRPC with its prefix, true or not."""
     return struct.pack(">BI", compressed, len(data) if length is None else length) + data
 

@@ -116,6 +116,13 @@ CASES = [
         f"{INVALID} DOCUMENT_INVALID",
         unary(changed(lambda r: setattr(r.graph.inputs[0], "dtype", 77))),
     ),
+    Case(
+        "C7",
+        "a constant without a value",
+        f"{INVALID} DOCUMENT_INVALID",
+        unary(changed(lambda r: r.graph.constants.add(name="c"))),
+        says="constants.0.",
+    ),
     Case("C9", "booleans that are neither", TENSOR, unary(with_tensor(dtype=1, data=b"\xff")), says="0 and 1"),
     Case(
         "C10",

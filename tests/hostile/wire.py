@@ -20,7 +20,7 @@ from tests.hostile.case import (
     unary,
     with_graph,
 )
-from tests.hostile.http2 import Connection, message, said
+from tests.hostile.http2 import Connection, framed, said
 
 GOOD = question().SerializeToString()
 MALFORMED = f"{INVALID} MESSAGE_MALFORMED"
@@ -49,7 +49,7 @@ def graph_of(*fields: bytes) -> Callable[[], bytes]:
     return lambda: GOOD + field(1, b"".join(fields))
 
 
-def call(*headers: tuple[str, bytes | str], data: bytes = message(GOOD), path: bytes | str = SERVICE + "Evaluate"):
+def call(*headers: tuple[str, bytes | str], data: bytes = framed(GOOD), path: bytes | str = SERVICE + "Evaluate"):
     """Return what makes a call with headers and data of any kind."""
 
     def ask(target: str) -> Answer:
@@ -67,7 +67,7 @@ def announced(length: int):
     def ask(target: str) -> Answer:
         with Connection(target) as connection:
             connection.call()
-            connection.data(message(b"", length=length), end=False)
+            connection.data(framed(b"", length=length), end=False)
             return connection.answer()
 
     return ask
@@ -77,7 +77,7 @@ def several(target: str) -> Answer:
     """Send two messages to a method that takes one."""
     with Connection(target) as connection:
         connection.call()
-        connection.data(message(GOOD) + message(GOOD))
+        connection.data(framed(GOOD) + framed(GOOD))
         return connection.answer()
 
 
@@ -88,7 +88,7 @@ def rapid_reset(target: str) -> Answer:
             connection.call(stream=2 * number + 1)
             connection.reset(2 * number + 1)
         connection.call(stream=20_001)
-        connection.data(message(GOOD), stream=20_001)
+        connection.data(framed(GOOD), stream=20_001)
         return connection.answer(20_001)
 
 
@@ -117,15 +117,15 @@ CASES = [
         "A10",
         "gzip that is none",
         "INTERNAL | UNIMPLEMENTED",
-        call(("grpc-encoding", "gzip"), data=message(b"no gzip", compressed=True)),
+        call(("grpc-encoding", "gzip"), data=framed(b"no gzip", compressed=True)),
     ),
     Case(
         "A10",
         "an unknown encoding",
         "UNIMPLEMENTED | INTERNAL",
-        call(("grpc-encoding", "secret"), data=message(gzip.compress(GOOD), compressed=True)),
+        call(("grpc-encoding", "secret"), data=framed(gzip.compress(GOOD), compressed=True)),
     ),
-    Case("A10", "compressed by nothing", "INTERNAL", call(data=message(GOOD, compressed=True))),
+    Case("A10", "compressed by nothing", "INTERNAL", call(data=framed(GOOD, compressed=True))),
     Case("A11", "2 Mi empty nodes", LIMIT, unary(graph_of(b"\x2a\x00" * 2 * MIB)), says="max_nodes", peak=16 * MIB),
     Case("A11", "2 Mi empty inputs", LIMIT, unary(lambda: GOOD + b"\x1a\x00" * 2 * MIB), "max_tensors", 16 * MIB),
     Case(

@@ -71,6 +71,8 @@ class RunnableGraph(BoundGraph):
                 return known[2].quick(known[1], between)
             except GuardError:
                 return looped(self, self.judged(inputs, wrt, output_gradients, outputs), between)
+            except MemoryError as error:
+                raise self._programs.out_of_memory(self.judged(inputs, wrt, output_gradients, outputs)) from error
         question = self.judged(inputs, wrt, output_gradients, outputs)
         return self._answered(question, known[0] if known else None, between)
 
@@ -172,8 +174,20 @@ class RunnableGraph(BoundGraph):
     ) -> Trace:
         """Run as `observed` does, and note what every value and every gradient was like."""
         tracer = Tracer()
-        self._examined(self.judged(inputs, wrt, output_gradients, outputs), None, tracer)
+        self.watched(inputs, wrt, output_gradients, outputs, None, tracer)
         return tracer.trace()
+
+    def watched(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Iterable[str] | None,
+        output_gradients: Mapping[str, object] | None,
+        outputs: Iterable[str] | None,
+        between: Callable[[], None] | None,
+        examiner: Examiner,
+    ) -> Results:
+        """Run as `observed` does, under the eyes of an examiner."""
+        return self._examined(self.judged(inputs, wrt, output_gradients, outputs), between, examiner)
 
     def _examined(self, question: Question, between: Callable[[], None] | None, examiner: Examiner) -> Results:
         """Answer with the two loops, under the eyes of an examiner."""

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeAlias
-
-from google.protobuf.message import Message
+from typing import Any, Final, Protocol, TypeAlias
 
 from graphsvc.arrays import Array
 from graphsvc.engine.estimate import Estimate
@@ -28,7 +26,7 @@ class Reservation(Protocol):
         """Take or give back bytes."""
 
 
-Answering: TypeAlias = Callable[[Callable[[], None] | None, Callable[[int], None]], Message]
+Answering: TypeAlias = Callable[[Callable[[], None] | None, Callable[[int], None]], Any]
 """Does work: takes what stops it, if anything may, and what is called with the bytes that it turns out to need."""
 
 NO_RUN: Final = Estimate(0, 0, 0, 0, 0, 0, 0, "", 0, "", "")
@@ -46,7 +44,7 @@ class Work:
         estimate: What it takes at most.
         request_bytes: Bytes of the request, its chunks among them.
         beside: Where large results are put that go in chunks; None if all go in one message.
-        answer: Does the work, and returns the response.
+        answer: Does the work, and returns the response: a message, but for calls that come by other ways than gRPC.
         prepared: The question, where a program may take less than the estimate says.
     """
 
@@ -76,7 +74,7 @@ class Work:
             return self.prepared.peak_bytes + self.held_bytes
         return max(min(peak + self.held_bytes, most), self.held_bytes)
 
-    def run(self, stop: Callable[[], None], reservation: Reservation) -> Message:
+    def run(self, stop: Callable[[], None], reservation: Reservation) -> Any:
         """Do the work.
 
         Raises:
@@ -89,7 +87,7 @@ class Work:
             reservation.resize(self.prepared.peak_bytes + self.held_bytes)
         return self.answer(stop, lambda nbytes: reservation.resize(nbytes + self.held_bytes))
 
-    def run_at_once(self) -> Message:
+    def run_at_once(self) -> Any:
         """Do work that takes next to nothing, so that nothing needs to be reserved and nobody stops it."""
         return self.answer(None, lambda _: None)
 

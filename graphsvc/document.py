@@ -47,6 +47,7 @@ __all__ = [
     "NodeEntry",
     "OutputEntry",
     "check_name",
+    "data_from_json",
     "digest_of",
     "document_from_dict",
     "document_from_json",
@@ -225,7 +226,7 @@ def document_from_json(text: str | bytes) -> GraphDocument:
         DocumentError: An entry is malformed; the message and `facts["path"]` say which.
     """
     try:
-        data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+        data = data_from_json(text)
     except (ValueError, RecursionError) as error:
         msg = f"This is not JSON ({quoted(str(error))}). A graph is a JSON document or an expression."
         raise NotAGraphError(msg) from None
@@ -234,6 +235,16 @@ def document_from_json(text: str | bytes) -> GraphDocument:
         raise NotAGraphError(msg)
     _lists_to_tuples(data)
     return document_from_dict(data)
+
+
+def data_from_json(text: str | bytes) -> Any:
+    """Read JSON as it is defined, with no key twice in one object.
+
+    Raises:
+        ValueError: It is something else.
+        RecursionError: It is nested too deep.
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
 
 
 def _lists_to_tuples(data: dict[str, Any]) -> None:

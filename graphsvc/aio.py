@@ -244,7 +244,7 @@ class AsyncClient:
                 return await self._open_session().ask(asked, seconds)
             except SessionLostError as lost:
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or isinstance(lost.error, StoppedError):
+                if last or lost.is_closed:
                     raise lost.error from None
         raise AssertionError
 

@@ -311,7 +311,7 @@ class Client:
                 return session.finish(session.start(asked, seconds), seconds)
             except SessionLostError as lost:
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or isinstance(lost.error, StoppedError):
+                if last or lost.is_closed:
                     raise lost.error from None
         raise AssertionError
 

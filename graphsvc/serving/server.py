@@ -14,12 +14,11 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from graphsvc.codec import parse_message
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import PluginError, ServerError
 from graphsvc.serving.calls import Call, Calls, outcome_of
-from graphsvc.serving.service import Request, Service
+from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.session import Session
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
@@ -29,9 +28,6 @@ from graphsvc.v1 import service_pb2
 __all__ = ["Server", "load_plugins", "run_server"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
-
-_FEW_BYTES: Final = 1 << 16
-"""What is parsed at once; more would keep the others waiting."""
 
 _SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GraphService"].full_name
 
@@ -126,26 +122,35 @@ class Server:
         """Return a handler of a method that asks for work to be done."""
 
         async def handler(data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            remaining = context.time_remaining()
-            stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
-            if len(data) <= _FEW_BYTES:
-                request = outcome_of(lambda: parse_message(cls, data))
-            else:
-                request = await self.calls.in_reader(lambda: parse_message(cls, data))
-            if isinstance(request, grpc.Status):
-                return await _end(request, context)
-            try:
-                reply = await self.calls.answer(Call(request, len(data), self.service.serialized, stop))
-            except asyncio.CancelledError:
-                # The client went away, or its deadline passed. The thread runs on to the end of its gate.
-                stop.set()
-                raise
-            if isinstance(reply, grpc.Status):
-                return await _end(reply, context)
-            reply.close()
-            return reply.message
+            outcome = await self._outcome(cls, data, context)
+            # What ends a call with a status is an exception that gRPC keeps beside the call. Its traceback has this
+            # frame, so that all that stands here would live until Python collects garbage.
+            del data
+            return await _end(outcome, context)
 
         return handler
+
+    async def _outcome(
+        self, cls: type[Request], data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> bytes | grpc.Status:
+        remaining = context.time_remaining()
+        stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
+        if len(data) <= FEW_BYTES:
+            request = outcome_of(lambda: self.service.parse(cls, data))
+        else:
+            request = await self.calls.in_reader(lambda: self.service.parse(cls, data))
+        if isinstance(request, grpc.Status):
+            return request
+        try:
+            reply = await self.calls.answer(Call(request, len(data), self.service.serialized, stop))
+        except asyncio.CancelledError:
+            # The client went away, or its deadline passed. The thread runs on to the end of its gate.
+            stop.set()
+            raise
+        if isinstance(reply, grpc.Status):
+            return reply
+        reply.close()
+        return reply.message
 
     async def _session(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:

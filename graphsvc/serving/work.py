@@ -39,7 +39,7 @@ class Work:
 
     Attributes:
         estimate: What it takes at most.
-        request_bytes: Bytes of the message of the request.
+        request_bytes: Bytes of the request, its chunks among them.
         beside: Where large results are put that go in chunks; None if all go in one message.
         answer: Does the work, and returns the response: a message, but for calls that come by other ways than gRPC.
         prepared: The question, where a program may take less than the estimate says.
@@ -53,7 +53,7 @@ class Work:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the request's message, and of the results until they are sent."""
+        """Bytes of the request, and of the results until they are sent."""
         copies = _COPIES if self.beside is None else 1
         return self.request_bytes + copies * self.estimate.result_bytes
 

@@ -53,18 +53,22 @@ def run_on_duals(node: BoundNode, method: str, function: Callable[..., Any], arg
         GateError: It fails without tangents, too.
     """
     notes = noted()
-    notes.lost = None
+    # A gate that holds a graph runs others meanwhile.
+    before, notes.lost = notes.lost, None
     try:
         returned = function(node.gate, *arguments)
         if notes.lost is None:
+            notes.lost = before
             return returned
         reason = notes.lost
     except GateDataError as error:
         # Where the data are at fault, they are so without tangents, too.
         invoke(node, method, function, *map(stripped, arguments))
         reason = str(error)
-    except (KeyboardInterrupt, TangentLostError):
+    except KeyboardInterrupt:
         raise
+    except TangentLostError as error:
+        raise error.at(node.name, node.gate_name) from error.__cause__
     except LostTangent as error:
         reason = notes.lost or str(error)
     except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything on what is no array

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from graphsvc.forking import check_process
+
+# isort: split
 import grpc
 
 from graphsvc.arrays import Array
@@ -175,6 +178,7 @@ class AsyncClient:
             msg = "An asyncio client that was used does not survive a fork. Make one in the child process."
             raise ServiceError(msg)
         if self._channel is None or self._loop is not loop:
+            check_process()
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
             self._session = None
             self._loop = loop

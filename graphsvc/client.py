@@ -9,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
+from graphsvc.forking import check_process
+
+# isort: split
 import grpc
 
 from graphsvc.arrays import Array
@@ -61,6 +64,7 @@ class Client:
     """A connection to a server.
 
     It connects when it is first used, anew in each process. Any number of threads may share it, and it can be pickled.
+    A process may be forked, but not while calls are on their way in other threads, which gRPC does not survive.
     """
 
     def __init__(self, target: str, *, timeout: float | None = 60.0) -> None:
@@ -239,6 +243,7 @@ class Client:
         with self._lock:
             # A channel does not survive a fork.
             if self._channel is None or self._process != os.getpid():
+                check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
                 self._session = None
                 self._process = os.getpid()

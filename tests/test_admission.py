@@ -134,6 +134,20 @@ def test_where_nobody_may_wait_an_idle_server_still_answers():
     asyncio.run(scenario())
 
 
+def test_who_is_refused_is_told_to_come_the_later_the_longer_a_run_takes():
+    """A run that takes longer than was thought is taken to go on as long again."""
+
+    async def scenario() -> None:
+        queue = Queue(1, Settings(queue_length=0))
+        await queue.enter(MIB, 1e-4, 10.0)
+        await asyncio.sleep(0.3)
+        with pytest.raises(errors.BusyError) as caught:
+            queue.check_open()
+        assert int(caught.value.facts["retry_ms"]) > 290
+
+    asyncio.run(scenario())
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Calls that come, wait, are cancelled and leave in any order: a model of bytes and places agrees throughout."""
 

@@ -330,7 +330,7 @@ def test_more_than_may_come_is_refused_before_it_comes():
         with pytest.raises(grpc.RpcError) as caught:
             converse(target, [huge.SerializeToString()])
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "max_request_bytes" in caught.value.details()
+        assert "--max-request-bytes" in caught.value.details()
 
 
 def test_who_stalls_is_not_waited_for():

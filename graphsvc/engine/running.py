@@ -69,6 +69,8 @@ class RunnableGraph(BoundGraph):
                 return known[2].quick(known[1], between)
             except GuardError:
                 return looped(self, self.judged(inputs, wrt, output_gradients, outputs), between)
+            except MemoryError as error:
+                raise self._programs.out_of_memory(self.judged(inputs, wrt, output_gradients, outputs)) from error
         question = self.judged(inputs, wrt, output_gradients, outputs)
         return self._answered(question, known[0] if known else None, between)
 

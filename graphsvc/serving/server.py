@@ -49,22 +49,28 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
     reports = probe_plugins(allowed, settings.plugin_seconds)
     # A refused plugin is not in the registry, so its names are unknown here and no call ever imports anything.
-    registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
+    usable = {n: report for n, report in reports.items() if report.state is PluginState.LOADED}
+    registry = Registry(usable, remote=True)
     reports |= registry.load_all()
     for report in reports.values():
         if report.state is PluginState.LOADED:
             continue
-        msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
         if settings.plugin_strict:
-            raise PluginError(msg, plugin=report.namespace)
-        _LOG.warning("%s", msg)
+            raise PluginError(str(report), plugin=report.namespace)
+        _LOG.warning("%s", report)
     return registry, reports
 
 
 class Server:
-    """A gRPC server in the running event loop."""
+    """A gRPC server in the running event loop.
+
+    Attributes:
+        port: The port it listens on, once it is started.
+        plugins: What became of each plugin.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, plugins: dict[str, PluginReport]) -> None:
+        self.plugins = plugins
         self._settings = settings
         self.service = Service(registry, plugins, settings)
         self.calls = Calls(self.service, settings)

@@ -37,7 +37,7 @@ from graphsvc.fields import Most, count_fields
 from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.serving.kept import Kept
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
 
@@ -279,7 +279,7 @@ class Service:
     def _within(self, limit: str, count: int, what: str) -> None:
         most = getattr(self._settings, limit)
         if count > most:
-            msg = f"There are {count} {what}; this server takes {most} ({limit})."
+            msg = f"There are {count} {what}; this server takes {most} ({setters_of(limit)})."
             raise LimitError(msg, limit=limit, asked=str(count))
 
     def list_gates(self, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.errors import RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import FEW_BYTES, Service
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import Work
 from graphsvc.status import packed_status
@@ -129,7 +129,7 @@ class Session:
         seconds = message.timeout_ms / 1000 if message.HasField("timeout_ms") else most
         left = self._context.time_remaining()
         stop = Stop(min(seconds, most, most if left is None else left))
-        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes")
+        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes", setters_of("max_request_bytes"))
         number = message.id
 
         def pack(response: Any) -> bytes:

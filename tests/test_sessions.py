@@ -207,7 +207,7 @@ def test_a_resident_that_cannot_be_kept_is_refused():
     graph = graphsvc.parse("f = sum(data)")
     with serving(environment={"GRAPHSVC_RESIDENT_BYTES": "100"}) as target, graphsvc.connect(target) as client:
         remote = client.graph(graph, resident={"data": values(100)})
-        with pytest.raises(errors.LimitError, match="resident_bytes"):
+        with pytest.raises(errors.LimitError, match="RESIDENT_BYTES"):
             remote.value_and_grad({}, wrt=[])
 
 

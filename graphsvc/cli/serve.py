@@ -27,7 +27,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _settings_options(command: _F) -> _F:
     """Add a flag for each setting."""
     for name, field in reversed(Settings.model_fields.items()):
-        if name == "plugins":
+        if name == "http":
+            option = click.option("--http", metavar="HOST:PORT", help=field.description)
+        elif name == "plugins":
             option = click.option(
                 flag_of(name), name, multiple=True, metavar="NAMESPACE", help="Allow only this plugin; may be repeated."
             )

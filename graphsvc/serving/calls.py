@@ -65,15 +65,6 @@ class Reply:
             self.lease.release()
 
 
-class _Unreserved:
-    """For what is too small to be reserved."""
-
-    nbytes = 0
-
-    def resize(self, nbytes: int) -> None:
-        """Let it have them."""
-
-
 class Calls:
     """Takes calls to their ends. It belongs to an event loop."""
 
@@ -115,7 +106,7 @@ class Calls:
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run(call.stop, _Unreserved())), work.beside or [])
+        return Reply(call.pack(work.run_at_once()), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""

@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
@@ -75,7 +76,7 @@ class Server:
         self.service = Service(registry, plugins, settings)
         self.calls = Calls(self.service, settings)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(StrictParsing(),), options=_options(settings))
+        self._server = grpc.aio.server(options=_options(settings))
         self.port = 0
 
     async def start(self) -> None:
@@ -98,10 +99,11 @@ class Server:
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self.service.server_info)),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        strict: Any = StrictParsing(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, strict)
         if self._settings.reflection:
             names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), strict)  # type: ignore[no-untyped-call]
         host = self._settings.host
         # An IPv6 address stands in brackets before a port.
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -153,7 +153,7 @@ class Service:
         vectors = request.vectors
         estimate = vectors_estimate(graph.estimate(inputs, wrt, outputs), vectors)
 
-        def many(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+        def many(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
             return answered(graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=fits))
 
         return Work(estimate, nbytes, beside, many)
@@ -171,7 +171,7 @@ class Service:
         beside: list[Array] | None = None if arrivals is None else []
         nbytes += arrivals.nbytes if arrivals else 0
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
             response = differentiated(graph, question, stop, self._fitting(beside), beside)
             response.graph_digest = digest
             return response
@@ -186,7 +186,7 @@ class Service:
         self._within("resident_bytes", array.nbytes, "bytes in the tensor")
         nbytes += arrivals.nbytes if arrivals else 0
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
             digest = tensor_digest(array)
             # Of its own: an array that shares the bytes of a message keeps all of that.
             self._residents.put(digest, array if arrivals and arrivals.nbytes else array.copy(), array.nbytes)

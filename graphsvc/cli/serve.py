@@ -35,7 +35,9 @@ def _settings_options(command: _F) -> _F:
             )
         else:
             default = field.get_default(call_default_factory=True)
-            option = click.option(flag_of(name), type=type(default), help=f"{field.description}  [default: {default}]")
+            # What has no default is a text.
+            kind = str if default is None else type(default)
+            option = click.option(flag_of(name), type=kind, help=f"{field.description}  [default: {default}]")
         command = option(command)
     return command
 

@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint fuzz bench docs protos clean
+# What `make bench-remote` compares with.
+PEERS := philote pytensor_federated tesseract umbridge
+
+.PHONY: help demo test lint fuzz bench bench-remote docs protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
@@ -14,6 +17,8 @@ help:
 	@echo "make fuzz    send changed messages, documents and expressions to all that reads them, until something breaks or"
 	@echo "             FUZZ_SECONDS have passed; what breaks it lies in build/fuzz afterwards"
 	@echo "make bench   compare speed and memory with torch, jax and autograd; takes about eight minutes"
+	@echo "make bench-remote"
+	@echo "             compare the service with a raw echo of gRPC and with others; takes about eight minutes"
 	@echo "make docs    write the reference pages of the gates, docs/gates"
 	@echo "make protos  generate graphsvc/v1 from protos/"
 	@echo "make clean   remove what the targets made"
@@ -55,6 +60,12 @@ $(VENV)/bench/installed: pyproject.toml benchmarks/requirements.txt
 		--requirement benchmarks/requirements.txt --editable .
 	touch $@
 
+# A peer that cannot be installed is left out, and asked for again the next time.
+$(VENV)/remote/%/installed: benchmarks/remote/peers/%/requirements.txt
+	test -x $(VENV)/remote/$*/bin/python || $(PYTHON) -m venv $(VENV)/remote/$*
+	if $(VENV)/remote/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; \
+		then touch $@; else echo "$* cannot be installed, so it is left out"; fi
+
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
@@ -78,6 +89,9 @@ fuzz: $(VENV)/fuzz/installed
 
 bench: $(VENV)/bench/installed
 	$(VENV)/bench/bin/python benchmarks/bench.py
+
+bench-remote: $(VENV)/installed $(PEERS:%=$(VENV)/remote/%/installed)
+	$(BIN)/python benchmarks/bench_remote.py --environments $(VENV)/remote
 
 docs: $(VENV)/installed
 	$(BIN)/graphsvc gates --pages docs/gates

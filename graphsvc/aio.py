@@ -38,6 +38,8 @@ class AsyncClient:
         self.timeout = check_timeout(timeout)
         self._known: dict[bytes, bytes] = {}
         self._channel: grpc.aio.Channel | None = None
+        # Making one takes longer than a small call.
+        self._stub: Any = None
         self._session: _Session | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -180,6 +182,7 @@ class AsyncClient:
         if self._channel is None or self._loop is not loop:
             check_process()
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+            self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
             self._session = None
             self._loop = loop
             self._process = os.getpid()
@@ -191,19 +194,19 @@ class AsyncClient:
 
     def _open_session(self) -> "_Session":
         """Return the stream that small questions share, opened if there is none."""
-        opener = self._stream()
+        self._connected()
         if self._session is None or self._session.is_lost:
-            self._session = _Session(opener, self.target)
+            self._session = _Session(self._stream(), self.target)
         return self._session
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
 
     async def _call(self, method: str, request: Any, timeout: float | None) -> Any:
-        stub = service_pb2_grpc.GraphServiceStub(self._connected())  # type: ignore[no-untyped-call]
+        self._connected()
         with _told_of_closing():
             try:
-                return await getattr(stub, method)(request, timeout=self._seconds(timeout))
+                return await getattr(self._stub, method)(request, timeout=self._seconds(timeout))
             except grpc.RpcError as error:
                 raise error_from_rpc(error, self.target) from None
 

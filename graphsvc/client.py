@@ -82,6 +82,8 @@ class Client:
         self._known: dict[bytes, bytes] = {}
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        # Making one takes longer than a small call.
+        self._stub: Any = None
         self._session: Session | None = None
         self._process = 0
 
@@ -245,6 +247,7 @@ class Client:
             if self._channel is None or self._process != os.getpid():
                 check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+                self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
                 self._session = None
                 self._process = os.getpid()
             return self._channel
@@ -255,8 +258,13 @@ class Client:
 
     def _open_session(self) -> Session:
         """Return the stream that small questions share, opened if there is none."""
+        self._connected()
+        session = self._session
+        if session is not None and not session.is_lost:
+            return session
         opener = self._stream()
         with self._lock:
+            # Another thread may have been faster.
             if self._session is None or self._session.is_lost:
                 self._session = Session(opener, self.target)
             return self._session
@@ -265,9 +273,9 @@ class Client:
         return self.timeout if timeout is None else check_timeout(timeout)
 
     def _call(self, method: str, request: Any, timeout: float | None) -> Any:
-        stub = service_pb2_grpc.GraphServiceStub(self._connected())  # type: ignore[no-untyped-call]
+        self._connected()
         try:
-            return getattr(stub, method)(request, timeout=self._seconds(timeout))
+            return getattr(self._stub, method)(request, timeout=self._seconds(timeout))
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
         except ValueError as error:

@@ -1,5 +1,7 @@
 """Bad input of every kind: its own error class, a stable reason, the right gRPC status, and the server goes on."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,3 +193,63 @@ def test_arrays_of_every_layout_come_back_bit_for_bit(what: str, how: str, clien
     assert outputs["f"].tobytes() == native.tobytes()
     assert outputs["f"].flags.writeable
     assert not np.shares_memory(outputs["f"], array)
+
+
+LONG = 5 * 10**6
+"""Its square in float64 is more than any process can address."""
+
+
+@pytest.mark.parametrize("method", ["value_and_grad", "debug", "forward", "jvp", "hvp", "jacobian"])
+@pytest.mark.parametrize(
+    ("expression", "node"),
+    [
+        ("f = sum(outer(x, x))", "outer.1"),
+        ("f = sum(expand_dims(x, axis=0) * expand_dims(x, axis=1))", "multiply.1"),
+    ],
+)
+def test_for_want_of_memory_node_and_bytes_are_told(expression: str, node: str, method: str):
+    """In process, whatever runs the gate: it is over a limit, and no fault of the gate's."""
+    graph = graphsvc.parse(expression)
+    x = {"x": np.ones(LONG)}
+    asked = {
+        "value_and_grad": lambda: graph.value_and_grad(x),
+        "debug": lambda: graph.value_and_grad(x, debug=True),
+        "forward": lambda: graph.forward(x),
+        "jvp": lambda: graph.jvp(x, x),
+        "hvp": lambda: graph.hvp(x, x),
+        "jacobian": lambda: graph.jacobian(x),
+    }[method]
+    with pytest.raises(errors.LimitError, match="200,000,000,000,000 bytes") as caught:
+        asked()
+    error = caught.value
+    assert (error.node, error.gate, error.facts["asked"]) == (node, node.removesuffix(".1"), str(8 * LONG**2))
+
+
+def test_memory_may_be_short_for_a_question_that_was_answered_before():
+    """In a process that may take no more than it has: the same error, and the next question is answered."""
+    code = """
+import resource
+import numpy as np
+import graphsvc
+graph = graphsvc.parse("f = sum(outer(x, y))")
+large = {"x": np.ones(4000), "y": np.ones(4000)}
+for _ in range(3):
+    graph.value_and_grad(large)
+bound = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 2**24
+resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+try:
+    graph.value_and_grad(large)
+except graphsvc.errors.LimitError as error:
+    print(error.node, error.facts["asked"])
+print(graph.value_and_grad({"x": [2.0], "y": [3.0]})[0]["f"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.split() == ["outer.1", "128000000", "6.0"], done.stderr
+
+
+def test_for_want_of_memory_a_matrix_of_derivatives_is_refused():
+    """It belongs to no node; the message says which one it is, and what to do."""
+    x = {"x": np.ones(LONG)}
+    for asked in (lambda: graphsvc.parse("f = sum(x * 2)").hessian(x), lambda: graphsvc.parse("f = x * 2").jacobian(x)):
+        with pytest.raises(errors.LimitError, match=r"by 'x' have 200,000,000,000,000 bytes. Ask for some directions"):
+            asked()

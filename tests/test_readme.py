@@ -54,6 +54,20 @@ def test_the_benchmark_runs():
     assert "in process" in done.stdout
 
 
+def test_the_benchmark_of_the_service_runs():
+    """A short round without peers; it checks the gradients before it times anything."""
+    script = ROOT / "benchmarks" / "bench_remote.py"
+    done = subprocess.run(
+        [sys.executable, script, "--quick", "--only", "small", "--environments", "nowhere"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "calls per second" in done.stdout
+
+
 def test_the_unit_for_systemd_runs_a_command_that_is_there():
     """`graphsvc serve` with no flags; its settings come from the environment."""
     unit = (ROOT / "deploy" / "graphsvc.service").read_text()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,11 +10,8 @@ import click
 import numpy as np
 
 from graphsvc.arrays import Array
-from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.reading import load, parse
-from graphsvc.engine.registry import default_registry
-from graphsvc.errors import GraphsvcError
+from graphsvc.engine.reading import load, parse, with_integers
 from graphsvc.plaindata import number_from_data
 
 if TYPE_CHECKING:
@@ -22,10 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "connected",
-    "evaluate",
     "graph_argument",
     "inputs_argument",
-    "observing_options",
     "read_graph",
     "read_inputs",
     "remote_options",
@@ -43,16 +38,6 @@ def remote_options(command: _F) -> _F:
         command
     )
     return click.option("--target", metavar="HOST:PORT", help="Run on this server instead of here.")(command)
-
-
-def observing_options(command: _F) -> _F:
-    """Add `--debug` and `--profile`."""
-    command = click.option("--profile", is_flag=True, help="Measure time and bytes of each gate, run one by one.")(
-        command
-    )
-    return click.option("--debug", is_flag=True, help="Find the gates that first made a NaN or an infinity, and why.")(
-        command
-    )
 
 
 def read_graph(text: str) -> ComputationalGraph:
@@ -77,27 +62,7 @@ def read_inputs(pairs: Iterable[str], graph: ComputationalGraph | None = None) -
         The values by name.
     """
     inputs = _read(pairs)
-    for name in _integer_inputs(graph) & inputs.keys() if graph else ():
-        # Lists of unequal length are refused as any input.
-        with suppress(ValueError, OverflowError):
-            given = np.asarray(inputs[name])
-            inputs[name] = given if given.dtype.kind == "i" else inputs[name]
-    return inputs
-
-
-def _integer_inputs(graph: ComputationalGraph) -> set[str]:
-    """Return the names of the inputs without a dtype that are used, and only where gates take integers."""
-    document = graph.document()
-    undeclared = {entry.name for entry in document.inputs if entry.dtype is None}
-    uses: dict[str, list[bool]] = {name: [] for name in undeclared}
-    for node in document.nodes:
-        # A gate that only the server has says nothing here; that there is none is said when the graph runs.
-        with suppress(GraphsvcError):
-            signature = default_registry().gate_class(node.gate).signature
-            for position, operand in enumerate(node.operands):
-                if operand in uses:
-                    uses[operand].append(signature.index(position) in signature.integers)
-    return {name for name, integers in uses.items() if integers and all(integers)}
+    return with_integers(inputs, graph) if graph else inputs
 
 
 def _read(pairs: Iterable[str]) -> dict[str, object]:
@@ -164,28 +129,3 @@ def connected(target: str | None, timeout: float) -> "Iterator[Client | None]":
 
     with connect(target, timeout=timeout) as client:
         yield client
-
-
-def evaluate(
-    graph: ComputationalGraph,
-    inputs: dict[str, object],
-    *,
-    target: str | None,
-    timeout: float,
-    wrt: Iterable[str] | None,
-    output_gradients: dict[str, object] | None = None,
-    outputs: Iterable[str] | None = None,
-    debug: bool = False,
-    profile: bool = False,
-) -> tuple[dict[str, Array], InputGradients]:
-    """Run a graph, here or on a server; gates are observed here alone."""
-    if target is None:
-        return graph.value_and_grad(inputs, wrt, output_gradients, outputs, debug=debug, profile=profile)
-    if debug or profile:
-        msg = f"{'Debugging' if debug else 'Profiling'} runs here, gate by gate. Leave out --target."
-        raise click.UsageError(msg)
-    # gRPC takes a quarter of a second to import, which what runs here does not need.
-    from graphsvc.client import connect
-
-    with connect(target, timeout=timeout) as client:
-        return client.value_and_grad(graph, inputs, wrt, output_gradients, outputs)

@@ -11,13 +11,13 @@ from graphsvc.drawing.picture import Picture, PictureEdge
 from graphsvc.drawing.shapes import CHARACTER, LINE, SMALL, Shape, add_text, pixels, shape_of
 from graphsvc.drawing.summaries import Summary
 
-__all__ = ["svg_of"]
+__all__ = ["STYLE", "svg_of"]
 
 _MARGIN: Final = 18.0
 _BAR: Final = 3.0
 _BARS_HEIGHT: Final = 9.0
 
-_STYLE: Final = """
+STYLE: Final = """
 .graphsvc { --paper: #ffffff; --ink: #1f2328; --line: #7d8590; --fill: #f6f8fa; --pale: #59636e;
   --value: #0a7a2f; --gradient: #cf222e; --loud: #bf008f; --vanishing: #8250df; --exploding: #c75300; }
 @media (prefers-color-scheme: dark) {
@@ -77,7 +77,7 @@ def _written(picture: Picture, shapes: list[Shape], links: list[Link], layout: L
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "graphsvc", "role": "img"} | size)
     outputs = ", ".join(node.name for node in picture.nodes if node.kind == "output")
     ET.SubElement(root, "title").text = clean(f"Graph of {outputs or 'no output'}: values in green, gradients in red")
-    ET.SubElement(root, "style").text = _STYLE
+    ET.SubElement(root, "style").text = STYLE
     ET.SubElement(root, "rect", {"class": "paper", "width": "100%", "height": "100%", "rx": "6"})
     drawing = ET.SubElement(root, "g", {"transform": f"translate({_MARGIN:.0f} {_MARGIN:.0f})"})
     for edge, link, route in zip(picture.edges, links, layout.routes, strict=True):

@@ -1,15 +1,18 @@
 """Graphs read from text: from an expression, and from a JSON file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from graphsvc.document import GraphDocument, InputEntry, check_name, document_from_json
 from graphsvc.engine.binding import note_versions
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.errors import NotAGraphError, UnknownReferenceError, did_you_mean
+from graphsvc.errors import GraphsvcError, NotAGraphError, UnknownReferenceError, did_you_mean
 from graphsvc.expression import document_from_expression
 
-__all__ = ["load", "parse"]
+__all__ = ["load", "parse", "with_integers"]
 
 
 def parse(text: str, inputs: Iterable[str] | None = None) -> ComputationalGraph:
@@ -66,3 +69,31 @@ def load(path: str | Path) -> ComputationalGraph:
     except NotAGraphError as error:
         msg = f"{Path(path).name!r}: {error.message}"
         raise NotAGraphError(msg) from None
+
+
+def with_integers(inputs: Mapping[str, object], graph: ComputationalGraph) -> dict[str, object]:
+    """Return inputs that a person wrote, with whole numbers as integers where they are labels or indices.
+
+    That is so for an input without a dtype that is used, and only where gates take integers.
+    """
+    made = dict(inputs)
+    for name in _integer_inputs(graph) & inputs.keys():
+        # Lists of unequal length are refused as any input.
+        with suppress(ValueError, OverflowError):
+            given = np.asarray(inputs[name])
+            made[name] = given if given.dtype.kind == "i" else inputs[name]
+    return made
+
+
+def _integer_inputs(graph: ComputationalGraph) -> set[str]:
+    document = graph.document()
+    undeclared = {entry.name for entry in document.inputs if entry.dtype is None}
+    uses: dict[str, list[bool]] = {name: [] for name in undeclared}
+    for node in document.nodes:
+        # A gate that only a server has says nothing here; that there is none is said when the graph runs.
+        with suppress(GraphsvcError):
+            signature = graph._structure.registry.gate_class(node.gate).signature
+            for position, operand in enumerate(node.operands):
+                if operand in uses:
+                    uses[operand].append(signature.index(position) in signature.integers)
+    return {name for name, integers in uses.items() if integers and all(integers)}

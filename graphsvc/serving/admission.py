@@ -19,7 +19,7 @@ import numpy as np
 
 from graphsvc.engine.estimate import Estimate
 from graphsvc.errors import BusyError, DeadlineError, DeadlineTooShortError, LimitError
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 
 __all__ = ["Lease", "Machine", "Queue", "judge"]
 
@@ -85,7 +85,8 @@ def judge(estimate: Estimate, seconds: float, remaining: float, settings: Settin
     _within(settings, "max_gate_flops", estimate.dearest, "operations in one gate", estimate.dearest_node)
     _within(settings, "max_flops", estimate.flops, "operations")
     if seconds * _MARGIN > settings.max_seconds:
-        msg = f"It would take about {seconds:.3g} seconds; this server gives {settings.max_seconds:g} (max_seconds)."
+        msg = f"It would take about {seconds:.3g} seconds; this server gives {settings.max_seconds:g} "
+        msg += f"({setters_of('max_seconds')})."
         raise LimitError(msg, limit="max_seconds", asked=f"{seconds:.3g}")
     if seconds * _MARGIN > remaining:
         left = max(remaining, 0)
@@ -97,7 +98,8 @@ def _within(settings: Settings, limit: str, asked: int, what: str, node: str = "
     most = getattr(settings, limit)
     if asked > most:
         at = f" at node {node!r}" if node else ""
-        msg = f"There would be {asked:,} {what}{at}; this server allows {most:,} ({limit}). Ask for less at a time."
+        msg = f"There would be {asked:,} {what}{at}; this server allows {most:,} ({setters_of(limit)})."
+        msg += " Ask for less at a time."
         raise LimitError(msg, limit=limit, asked=str(asked), **({"node": node} if node else {}))
 
 
@@ -262,7 +264,8 @@ class Queue:
     def _judge(self, nbytes: int) -> None:
         most = min(self._settings.max_run_bytes, self._settings.memory_bytes)
         if nbytes > most:
-            msg = f"The run would take {nbytes:,} bytes at a time; this server allows {most:,} (max_run_bytes)."
+            msg = f"The run would take {nbytes:,} bytes at a time; this server allows {most:,} "
+            msg += f"({setters_of('max_run_bytes')})."
             msg += " Ask for less at a time."
             raise LimitError(msg, limit="max_run_bytes", asked=str(nbytes))
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from graphsvc.arrays import Array
 from graphsvc.chunks import Arrivals
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
+from graphsvc.garbage import collection_put_off
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
 from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
@@ -65,15 +66,6 @@ class Reply:
             self.lease.release()
 
 
-class _Unreserved:
-    """For what is too small to be reserved."""
-
-    nbytes = 0
-
-    def resize(self, nbytes: int) -> None:
-        """Let it have them."""
-
-
 class Calls:
     """Takes calls to their ends. It belongs to an event loop."""
 
@@ -94,14 +86,14 @@ class Calls:
 
     async def in_reader(self, work: Callable[[], _T]) -> _T | grpc.Status:
         """Do what takes a moment in a thread; see `outcome_of`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, outcome_of, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, _read, work)
 
     async def answer(self, call: Call) -> Reply | grpc.Status:
         """Take a call without chunks from its beginning to its end."""
         if (reply := self.at_once(call)) is not None:
             return reply
         work = await self.read(call)
-        return await self.run(work, call) if isinstance(work, Work) else work
+        return await self.run(work, call.pack, call.stop) if isinstance(work, Work) else work
 
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
@@ -115,33 +107,42 @@ class Calls:
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run(call.stop, _Unreserved())), work.beside or [])
+        return Reply(call.pack(work.run_at_once()), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""
+        return await self.judged(
+            lambda: self._service.read(call.request, call.nbytes, call.stop, call.arrivals), call.stop
+        )
+
+    async def judged(self, read: Callable[[], Work], stop: Stop) -> Work | grpc.Status:
+        """Judge the work that `read` returns in a thread."""
         try:
             self._queue.check_open()
         except GraphsvcError as error:
             return status_of(error)
-        return await self.in_reader(lambda: self._judged(call))
 
-    def _judged(self, call: Call) -> Work:
-        work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
-        judge(work.estimate, self._machine.seconds(work.estimate), call.stop.remaining, self._settings)
-        return work
+        def judged() -> Work:
+            work = read()
+            judge(work.estimate, self._machine.seconds(work.estimate), stop.remaining, self._settings)
+            return work
+
+        return await self.in_reader(judged)
 
     def hold(self, work: Work) -> Lease:
         """Take the bytes of work whose data are still to come; see `Queue.hold`."""
         return self._queue.hold(self._needed_bytes(work))
 
-    async def run(self, work: Work, call: Call, held: Lease | None = None) -> Reply | grpc.Status:
-        """Wait for a place, and do the work in a thread; `held` is given back in any case."""
+    async def run(
+        self, work: Work, pack: Callable[[Any], bytes], stop: Stop, held: Lease | None = None
+    ) -> Reply | grpc.Status:
+        """Wait for a place, do the work in a thread, and pack what it gives; `held` is given back in any case."""
         nbytes = held.nbytes if held else self._needed_bytes(work)
         try:
-            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), call.stop.remaining, held)
+            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining, held)
         except GraphsvcError as error:
             return status_of(error)
-        lease.work = self._threads.submit(outcome_of, lambda: call.pack(work.run(call.stop, lease)))
+        lease.work = self._threads.submit(outcome_of, lambda: pack(work.run(stop, lease)))
         try:
             message: bytes | grpc.Status = await asyncio.wrap_future(lease.work)
         except BaseException:
@@ -154,6 +155,12 @@ class Calls:
 
     def _needed_bytes(self, work: Work) -> int:
         return work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+
+
+@collection_put_off()
+def _read(work: Callable[[], _T]) -> _T | grpc.Status:
+    """Do it; the search for garbage would go through all of a large graph at once, and the event loop would wait."""
+    return outcome_of(work)
 
 
 def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import grpc
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
@@ -49,27 +50,33 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
     reports = probe_plugins(allowed, settings.plugin_seconds)
     # A refused plugin is not in the registry, so its names are unknown here and no call ever imports anything.
-    registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
+    usable = {n: report for n, report in reports.items() if report.state is PluginState.LOADED}
+    registry = Registry(usable, remote=True)
     reports |= registry.load_all()
     for report in reports.values():
         if report.state is PluginState.LOADED:
             continue
-        msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
         if settings.plugin_strict:
-            raise PluginError(msg, plugin=report.namespace)
-        _LOG.warning("%s", msg)
+            raise PluginError(str(report), plugin=report.namespace)
+        _LOG.warning("%s", report)
     return registry, reports
 
 
 class Server:
-    """A gRPC server in the running event loop."""
+    """A gRPC server in the running event loop.
+
+    Attributes:
+        port: The port it listens on, once it is started.
+        plugins: What became of each plugin.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, plugins: dict[str, PluginReport]) -> None:
+        self.plugins = plugins
         self._settings = settings
-        self._service = Service(registry, plugins, settings)
-        self._calls = Calls(self._service, settings)
+        self.service = Service(registry, plugins, settings)
+        self.calls = Calls(self.service, settings)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(StrictParsing(),), options=_options(settings))
+        self._server = grpc.aio.server(options=_options(settings))
         self.port = 0
 
     async def start(self) -> None:
@@ -87,15 +94,16 @@ class Server:
             "Differentiate": grpc.unary_unary_rpc_method_handler(self._asking(service_pb2.DifferentiateRequest)),
             "PutTensor": grpc.unary_unary_rpc_method_handler(self._asking(service_pb2.PutTensorRequest)),
             "Session": grpc.stream_stream_rpc_method_handler(self._session),
-            "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self._service.list_gates)),
+            "ListGates": grpc.unary_unary_rpc_method_handler(self._simple(self.service.list_gates)),
             "DescribeGate": grpc.unary_unary_rpc_method_handler(self._describe_gate),
-            "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self._service.server_info)),
+            "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self.service.server_info)),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        strict: Any = StrictParsing(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, strict)
         if self._settings.reflection:
             names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), strict)  # type: ignore[no-untyped-call]
         host = self._settings.host
         # An IPv6 address stands in brackets before a port.
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
@@ -116,7 +124,7 @@ class Server:
         """Take no new calls, wait for those that run, and close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
-        self._calls.close()
+        self.calls.close()
 
     def _asking(self, cls: type[Request]) -> Callable[[bytes, Any], Any]:
         """Return a handler of a method that asks for work to be done."""
@@ -136,13 +144,13 @@ class Server:
         remaining = context.time_remaining()
         stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
         if len(data) <= FEW_BYTES:
-            request = outcome_of(lambda: self._service.parse(cls, data))
+            request = outcome_of(lambda: self.service.parse(cls, data))
         else:
-            request = await self._calls.in_reader(lambda: self._service.parse(cls, data))
+            request = await self.calls.in_reader(lambda: self.service.parse(cls, data))
         if isinstance(request, grpc.Status):
             return request
         try:
-            reply = await self._calls.answer(Call(request, len(data), self._service.serialized, stop))
+            reply = await self.calls.answer(Call(request, len(data), self.service.serialized, stop))
         except asyncio.CancelledError:
             # The client went away, or its deadline passed. The thread runs on to the end of its gate.
             stop.set()
@@ -154,7 +162,7 @@ class Server:
 
     async def _session(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:
-            status = await Session(self._calls, self._service, self._settings, context).serve()
+            status = await Session(self.calls, self.service, self._settings, context).serve()
         except asyncio.CancelledError:
             # The client went away; gRPC would print that as an error.
             return
@@ -163,7 +171,7 @@ class Server:
 
     async def _describe_gate(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         # The example of a gate is planned, which may take as long as its author pleases.
-        return await _end(await self._calls.in_reader(lambda: self._service.describe_gate(data)), context)
+        return await _end(await self.calls.in_reader(lambda: self.service.describe_gate(data)), context)
 
     def _simple(self, answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Any]:
         """Return a handler of a method whose answer is at hand, and so needs no thread."""
@@ -198,12 +206,17 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-async def run_server(settings: Settings, ready: Callable[[Server], None]) -> None:
+async def run_server(
+    settings: Settings,
+    ready: Callable[[Server], None],
+    beside: Callable[[Server], AbstractAsyncContextManager[object]] = nullcontext,
+) -> None:
     """Run a server until SIGINT or SIGTERM.
 
     Args:
         settings: What the operator decided.
-        ready: Called once the port is open.
+        ready: Called once all is open.
+        beside: What is open beside the port while the server runs.
     """
     with _stdout_set_aside():
         registry, plugins = load_plugins(settings)
@@ -212,8 +225,9 @@ async def run_server(settings: Settings, ready: Callable[[Server], None]) -> Non
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    ready(server)
-    await stopped.wait()
+    async with beside(server):
+        ready(server)
+        await stopped.wait()
     await server.stop()
 
 

@@ -37,7 +37,7 @@ from graphsvc.fields import Most, count_fields
 from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.serving.kept import Kept
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
 
@@ -69,7 +69,7 @@ class Service:
             plugins: What became of each plugin.
             settings: Limits, and the size of the cache.
         """
-        self._registry = registry
+        self.registry = registry
         self._settings = settings
         self._graphs = Kept[ComputationalGraph](settings.cached_bytes, settings.cached_graphs)
         # Those of few built-in gates; a plugin's may take its time even over shapes.
@@ -153,7 +153,7 @@ class Service:
         vectors = request.vectors
         estimate = vectors_estimate(graph.estimate(inputs, wrt, outputs), vectors)
 
-        def many(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+        def many(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
             return answered(graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=fits))
 
         return Work(estimate, nbytes, beside, many)
@@ -171,7 +171,7 @@ class Service:
         beside: list[Array] | None = None if arrivals is None else []
         nbytes += arrivals.nbytes if arrivals else 0
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
             response = differentiated(graph, question, stop, self._fitting(beside), beside)
             response.graph_digest = digest
             return response
@@ -186,7 +186,7 @@ class Service:
         self._within("resident_bytes", array.nbytes, "bytes in the tensor")
         nbytes += arrivals.nbytes if arrivals else 0
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
             digest = tensor_digest(array)
             # Of its own: an array that shares the bytes of a message keeps all of that.
             self._residents.put(digest, array if arrivals and arrivals.nbytes else array.copy(), array.nbytes)
@@ -234,7 +234,7 @@ class Service:
         """Return the graph of a request with its digest, from the cache or from the request itself."""
         match request.WhichOneof("source"):
             case "graph":
-                return self._graph_by_value(request.graph, stop)
+                return self.graph_by_value(request.graph, stop)
             case "graph_digest":
                 digest = request.graph_digest
                 graph = self._graphs.get(digest)
@@ -248,7 +248,12 @@ class Service:
                 msg = "The request has no graph. Send one, or the digest of one that was sent before."
                 raise RequestError(msg)
 
-    def _graph_by_value(self, message: graph_pb2.Graph, stop: Callable[[], None]) -> tuple[bytes, ComputationalGraph]:
+    def graph_by_value(self, message: graph_pb2.Graph, stop: Callable[[], None]) -> tuple[bytes, ComputationalGraph]:
+        """Return a graph with its digest; it is kept from now on.
+
+        Raises:
+            GraphsvcError: It is over a limit, or cannot run here.
+        """
         # A graph that gates hold takes as much as a gate node, even an empty one.
         parts: list[graph_pb2.Graph | graph_pb2.HeldGraph] = [message, *message.graphs]
         nodes = sum(len(part.nodes) for part in parts) + len(message.graphs)
@@ -262,7 +267,7 @@ class Service:
         digest = digest_of(document)
         graph = self._graphs.get(digest)
         if graph is None:
-            graph = ComputationalGraph.from_document(document, self._registry)
+            graph = ComputationalGraph.from_document(document, self.registry)
             stop()
             # Only a graph that can run is kept.
             graph.check()
@@ -274,7 +279,7 @@ class Service:
     def _within(self, limit: str, count: int, what: str) -> None:
         most = getattr(self._settings, limit)
         if count > most:
-            msg = f"There are {count} {what}; this server takes {most} ({limit})."
+            msg = f"There are {count} {what}; this server takes {most} ({setters_of(limit)})."
             raise LimitError(msg, limit=limit, asked=str(count))
 
     def list_gates(self, data: bytes) -> bytes:
@@ -289,9 +294,9 @@ class Service:
             UnknownGateError: There is no such gate here.
         """
         request = parse_message(service_pb2.DescribeGateRequest, data)
-        found = describe_gate(request.name, self._registry)
+        found = describe_gate(request.name, self.registry)
         return service_pb2.DescribeGateResponse(
-            gate=_gate_message(request.name, self._registry.gate_class(request.name)),
+            gate=_gate_message(request.name, self.registry.gate_class(request.name)),
             plugin=found.plugin,
             plugin_version=found.plugin_version,
             integer_operands=found.integers,

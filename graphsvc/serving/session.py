@@ -13,8 +13,9 @@ from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.errors import RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import FEW_BYTES, Service
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
+from graphsvc.serving.watch import Watch
 from graphsvc.serving.work import Work
 from graphsvc.status import packed_status
 from graphsvc.v1 import service_pb2
@@ -43,6 +44,7 @@ class Session:
         self._settings = settings
         self._context = context
         self._writing = asyncio.Lock()
+        self._reads, self._writes = Watch(), Watch()
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def serve(self) -> grpc.Status | None:
@@ -59,6 +61,9 @@ class Session:
             # The group of tasks keeps its traceback, and that what came, until Python collects garbage.
             traceback.clear_frames(first.__traceback__)
             return first.status if isinstance(first, _RefusedError) else outcome_of(lambda: _raise(first))
+        finally:
+            self._reads.close()
+            self._writes.close()
         return None
 
     async def _listen(self, tasks: asyncio.TaskGroup) -> None:
@@ -79,8 +84,7 @@ class Session:
     async def _next(self, seconds: float) -> bytes | None:
         """Return the next message; None where the client says no more."""
         try:
-            async with asyncio.timeout(seconds):
-                data = await self._context.read()
+            data = await self._reads.wait(self._context.read(), seconds)
         except TimeoutError:
             msg = f"Nothing came for {seconds:g} seconds. Send on, or end the stream; open another when it is needed."
             raise StalledError(msg) from None
@@ -107,7 +111,7 @@ class Session:
         except BaseException:
             held.release()
             raise
-        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call, held)))
+        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop, held)))
         # Of a task that is cancelled before it begins, nothing else knows.
         task.add_done_callback(lambda _: held.release())
 
@@ -129,7 +133,7 @@ class Session:
         seconds = message.timeout_ms / 1000 if message.HasField("timeout_ms") else most
         left = self._context.time_remaining()
         stop = Stop(min(seconds, most, most if left is None else left))
-        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes")
+        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes", setters_of("max_request_bytes"))
         number = message.id
 
         def pack(response: Any) -> bytes:
@@ -188,8 +192,7 @@ class Session:
 
     async def _write(self, message: bytes) -> None:
         try:
-            async with asyncio.timeout(self._settings.stall_seconds):
-                await self._context.write(message)
+            await self._writes.wait(self._context.write(message), self._settings.stall_seconds)
         except TimeoutError:
             msg = "Nobody takes what is sent. Read the answers while you send."
             raise StalledError(msg) from None
@@ -211,8 +214,8 @@ def _is_chunked(request: Any) -> bool:
     """Tell whether chunks follow a request."""
     if isinstance(request, service_pb2.PutTensorRequest):
         return request.tensor.chunked
-    tensors = [*request.inputs, *request.output_gradients.tensors, *getattr(request, "directions", ())]
-    return any(named.tensor.chunked for named in tensors)
+    tensors = (request.inputs, request.output_gradients.tensors, getattr(request, "directions", ()))
+    return any(named.tensor.chunked for named in itertools.chain.from_iterable(tensors))
 
 
 def _chunk(message: service_pb2.SessionRequest) -> memoryview:

@@ -1,12 +1,13 @@
 """The settings of a server: flags, `GRAPHSVC_*` variables of the environment, a file, defaults, in this order."""
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,7 +18,7 @@ from pydantic_settings import (
 
 from graphsvc.errors import did_you_mean
 
-__all__ = ["FILE_VARIABLE", "Origin", "Settings", "origins", "unknown_variables"]
+__all__ = ["FILE_VARIABLE", "Origin", "Settings", "flag_of", "origins", "setters_of", "unknown_variables"]
 
 FILE_VARIABLE: Final = "GRAPHSVC_CONFIG"
 """The variable of the environment that names the file, in TOML, one `name = value` for each setting."""
@@ -29,6 +30,21 @@ _MEMORY_OF_A_CONTAINER: Final = Path("/sys/fs/cgroup/memory.max")
 
 def _listed(value: object) -> object:
     return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+
+def _with_port(value: str | None) -> str | None:
+    """Return an address with a port; names are refused but for this machine's, since they may lead anywhere."""
+    host, _, port = (value or "localhost:0").rpartition(":")
+    try:
+        if host != "localhost":
+            ipaddress.ip_address(host.strip("[]"))
+        fits = port.isdecimal() and int(port) < 2**16
+    except ValueError:
+        fits = False
+    if not fits:
+        msg = "it must be an address and a port, as in 127.0.0.1:8080"
+        raise ValueError(msg)
+    return value
 
 
 def _half_the_memory() -> int:
@@ -50,6 +66,11 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 50051
+    http: Annotated[
+        str | None,
+        AfterValidator(_with_port),
+        Field(description="Address and port of the page, as in 127.0.0.1:8080; None means no page."),
+    ] = None
     threads: Annotated[int, Field(ge=1, le=1024, description="Graphs that run at once.")] = os.cpu_count() or 1
     plugins: Annotated[
         tuple[str, ...] | None,
@@ -128,6 +149,12 @@ class Settings(BaseSettings):
             # One that is not there would pass for an empty one.
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Address and port of the page."""
+        host, _, port = (self.http or "").rpartition(":")
+        return host.strip("[]"), int(port)
+
     def limits(self) -> dict[str, float]:
         """Return the limits that concern a client, by name."""
         names = (
@@ -150,6 +177,16 @@ class Settings(BaseSettings):
             "min_bytes_per_second",
         )
         return {name: getattr(self, name) for name in names}
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of `graphsvc serve` for a setting; that of the plugins is repeated, one for each."""
+    return "--plugin" if name == "plugins" else f"--{name.replace('_', '-')}"
+
+
+def setters_of(name: str) -> str:
+    """Return the flag and the variable of a setting, for messages."""
+    return f"{flag_of(name)} or {_PREFIX}{name.upper()}"
 
 
 class Origin(NamedTuple):

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
-
-from google.protobuf.message import Message
+from typing import Any, Final, Protocol, TypeAlias
 
 from graphsvc.arrays import Array
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.prepared import Prepared
+from graphsvc.engine.prepared import Prepared, PreparedAgain
 from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
 
@@ -28,6 +26,9 @@ class Reservation(Protocol):
         """Take or give back bytes."""
 
 
+Answering: TypeAlias = Callable[[Callable[[], None] | None, Callable[[int], None]], Any]
+"""Does work: takes what stops it, if anything may, and what is called with the bytes that it turns out to need."""
+
 NO_RUN: Final = Estimate(0, 0, 0, 0, 0, 0, 0, "", 0, "", "")
 """What it takes to run nothing."""
 
@@ -43,15 +44,15 @@ class Work:
         estimate: What it takes at most.
         request_bytes: Bytes of the request, its chunks among them.
         beside: Where large results are put that go in chunks; None if all go in one message.
-        answer: Does the work, and returns the response.
+        answer: Does the work, and returns the response: a message, but for calls that come by other ways than gRPC.
         prepared: The question, where a program may take less than the estimate says.
     """
 
     estimate: Estimate
     request_bytes: int
     beside: list[Array] | None
-    answer: Callable[[Callable[[], None], Callable[[int], None]], Message]
-    prepared: Prepared | None = None
+    answer: Answering
+    prepared: Prepared | PreparedAgain | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -73,16 +74,22 @@ class Work:
             return self.prepared.peak_bytes + self.held_bytes
         return max(min(peak + self.held_bytes, most), self.held_bytes)
 
-    def run(self, stop: Callable[[], None], reservation: Reservation) -> Message:
+    def run(self, stop: Callable[[], None], reservation: Reservation) -> Any:
         """Do the work.
 
         Raises:
             LimitError: It turns out to take more than is allowed.
             GraphsvcError: Whatever else is wrong.
         """
+        # It may have waited for its place for long.
+        stop()
         if self.prepared is not None:
             reservation.resize(self.prepared.peak_bytes + self.held_bytes)
         return self.answer(stop, lambda nbytes: reservation.resize(nbytes + self.held_bytes))
+
+    def run_at_once(self) -> Any:
+        """Do work that takes next to nothing, so that nothing needs to be reserved and nobody stops it."""
+        return self.answer(None, lambda _: None)
 
 
 def vectors_estimate(one: Estimate, vectors: int) -> Estimate:

@@ -12,7 +12,7 @@ from graphsvc.engine.derivatives.vectors import Within
 from graphsvc.engine.looping import results_of
 from graphsvc.engine.question import judge_outputs
 from graphsvc.engine.stacks.calling import most_stacked
-from graphsvc.errors import NotDifferentiableError, TangentLostError
+from graphsvc.errors import LimitError, NotDifferentiableError, TangentLostError
 
 __all__ = ["Blocks", "hessian", "jacobian"]
 
@@ -39,9 +39,7 @@ def jacobian(
     specs = asked.specs
     if within:
         within(sum(z.nbytes * specs[x].size for z in results.values() for x in asked.wrt))
-    blocks = {
-        name: {x: np.zeros((*z.shape, *specs[x].shape), z.dtype) for x in asked.wrt} for name, z in results.items()
-    }
+    blocks = {name: {x: _block(name, z, x, specs[x]) for x in asked.wrt} for name, z in results.items()}
     rows = sum(z.size for z in results.values())
     columns = sum(specs[x].size for x in asked.wrt)
     if columns < rows:
@@ -68,9 +66,7 @@ def hessian(
     if within:
         size = sum(specs[x].size for x in question.wrt)
         within(size * size * max((specs[x].dtype.itemsize for x in question.wrt), default=0))
-    blocks = {
-        x: {y: np.zeros((*specs[x].shape, *specs[y].shape), specs[x].dtype) for y in question.wrt} for x in question.wrt
-    }
+    blocks = {x: {y: _block(x, specs[x], y, specs[y]) for y in question.wrt} for x in question.wrt}
     _, primal = passes.primal(question)
     passes.second(question, _random_direction(question), primal)
     for y in question.wrt:
@@ -120,6 +116,17 @@ def _random_direction(asked: Asked) -> dict[str, Array]:
         x: read_only(np.asarray(random.standard_normal(asked.specs[x].shape)).astype(asked.specs[x].dtype))
         for x in asked.wrt
     }
+
+
+def _block(of: str, z: Array | ArraySpec, by: str, x: ArraySpec) -> Array:
+    """Return zeros for the derivatives of one array by another. Raises LimitError where there is no memory for them."""
+    try:
+        return np.zeros((*z.shape, *x.shape), z.dtype)
+    except MemoryError:
+        nbytes = z.nbytes * x.size
+        msg = f"There is not memory enough: the derivatives of {of!r} by {by!r} have {nbytes:,} bytes. Ask for some "
+        msg += "directions alone, with jvp or hvp, or for fewer inputs with wrt."
+        raise LimitError(msg, asked=str(nbytes)) from None
 
 
 def _units(spec: ArraySpec, most: int) -> Iterator[tuple[slice, Array]]:

@@ -1,0 +1,220 @@
+"""Walking: a run gate by gate, of which everything is kept that a person may want to see."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from graphsvc.arrays import Array, Literal
+from graphsvc.drawing.picture import Picture
+from graphsvc.drawing.summaries import Summary, summary_of
+from graphsvc.engine.between import asking
+from graphsvc.engine.calls import Record, call_backward
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.experiment import placed
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.picturing import picture_of
+from graphsvc.engine.plan import Step
+from graphsvc.engine.tracing import Tracer
+from graphsvc.errors import GraphsvcError, NotDifferentiableError, OutputGradientError
+from graphsvc.gate import Elementwise
+
+__all__ = ["Exhibit", "Visit", "VisitedOperand", "Walk", "exhibit", "walk"]
+
+_MOST_VISITS: Final = 300
+"""Gates of a graph that anybody steps through."""
+
+_SIDE: Final = 64
+_MOST_ELEMENTS: Final = 1 << 18
+"""Elements that all exhibits of a walk show together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """An array to be looked at, long after the run is done with it.
+
+    Attributes:
+        summary: What it is like.
+        elements: Its elements; of a large array some, every so many rows and columns of it as a matrix; None where too
+            many are shown already.
+    """
+
+    summary: Summary
+    elements: Array | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all elements are shown."""
+        return self.elements is not None and self.elements.shape == self.summary.shape
+
+
+def exhibit(array: Array) -> Exhibit:
+    """Return an array to be looked at."""
+    return Exhibit(summary_of(array), _thinned(array).copy())
+
+
+def _thinned(array: Array) -> Array:
+    if array.size <= _SIDE**2:
+        return array
+    matrix = array.reshape(-1, array.shape[-1])
+    rows, columns = (-(-size // _SIDE) for size in matrix.shape)
+    return matrix[::rows, ::columns]
+
+
+@dataclass(slots=True)
+class VisitedOperand:
+    """An operand of a visited gate.
+
+    Attributes:
+        name: What the gate calls it.
+        source: The value that it is, as in a document.
+        value: The value.
+        gradient: What backward gave for it; None where it gave none.
+        local: What backward gives where a gradient of 1 arrives, so that `gradient` is this times the one that
+            arrived, element by element; None where it is no such product.
+    """
+
+    name: str
+    source: str
+    value: Exhibit
+    gradient: Exhibit | None = None
+    local: Exhibit | None = None
+
+
+@dataclass(slots=True)
+class Visit:
+    """A gate node that was run.
+
+    Attributes:
+        node: Its name.
+        gate: Name of its gate.
+        operands: Its operands.
+        outputs: Its values, by their names in a document.
+        arriving: The gradients that arrived at them; None where none did.
+    """
+
+    node: str
+    gate: str
+    operands: list[VisitedOperand]
+    outputs: dict[str, Exhibit]
+    arriving: dict[str, Exhibit | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A run, gate by gate.
+
+    Attributes:
+        outputs: The outputs by name.
+        gradients: The gradients of the inputs.
+        visits: The gates in the order of the forward pass; none of a graph that nobody would step through.
+        picture: The graph with what was seen of the run.
+    """
+
+    outputs: dict[str, Array]
+    gradients: InputGradients
+    visits: list[Visit]
+    picture: Picture
+
+
+class _Walker(Tracer):
+    """An observer of one run that keeps something of everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visits: dict[str, Visit] = {}
+        self._room = _MOST_ELEMENTS
+
+    def _exhibit(self, array: Array | Literal) -> Exhibit:
+        made = exhibit(np.asarray(array))
+        self._room -= made.elements.size if made.elements is not None else 0
+        return made if self._room >= 0 else replace(made, elements=None)
+
+    def forward(self, step: Step, operands: list[Array | Literal]) -> tuple[tuple[Array, ...], Record | None]:
+        """Call a gate forward, and keep its operands and outputs."""
+        outputs, record = super().forward(step, operands)
+        node, signature = step.node, step.node.gate.signature
+        visited = [
+            VisitedOperand(signature.operand_name(i), source, self._exhibit(value))
+            for i, (source, value) in enumerate(zip(node.operands, operands, strict=True))
+        ]
+        named = dict(zip(node.results, map(self._exhibit, outputs), strict=True))
+        self.visits[node.name] = Visit(node.name, node.gate_name, visited, named, dict.fromkeys(named))
+        return outputs, record
+
+    def backward(self, step: Step, record: Record, arriving: Sequence[Array | None]) -> Iterator[tuple[str, Array]]:
+        """Call a gate backward, and keep the gradients that arrive and those that it gives."""
+        visit = self.visits[step.node.name]
+        given = list(super().backward(step, record, arriving))
+        for result, gradient in zip(step.node.results, arriving, strict=True):
+            visit.arriving[result] = None if gradient is None else self._exhibit(gradient)
+        for position, gradient in placed(step, given):
+            visit.operands[position].gradient = self._exhibit(gradient)
+        for position, local in _locals(step, record):
+            visit.operands[position].local = self._exhibit(local)
+        yield from given
+
+
+def _locals(step: Step, record: Record) -> Iterator[tuple[int, Array]]:
+    """Yield the derivatives by each operand, where the gradient of it is a product of that and of what arrives."""
+    shape, dtype = record.output_shapes[0], record.output_dtypes[0]
+    if len(record.output_shapes) > 1 or dtype.kind != "f":
+        return
+    elementwise = isinstance(step.node.gate, Elementwise)
+    # Whatever this gate has against a gradient of 1, it took the one that arrived.
+    with suppress(GraphsvcError):
+        for position, local in placed(step, call_backward(step, record, [np.ones(shape, dtype)])):
+            if local.dtype.kind == "f" and (math.prod(shape) == 1 or (elementwise and local.shape == shape)):
+                yield position, local
+
+
+def walk(
+    graph: ComputationalGraph,
+    inputs: Mapping[str, object],
+    output_gradients: Mapping[str, object] | None = None,
+    wrt: Iterable[str] | None = None,
+    outputs: Iterable[str] | None = None,
+    between: Callable[[], None] | None = None,
+) -> Walk:
+    """Run a graph gate by gate, and keep every value and every gradient.
+
+    Where no gradients are asked for and none can be had, as for several outputs, it goes forward alone.
+
+    Args:
+        graph: The graph.
+        inputs: Its inputs by name.
+        output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
+        wrt: Inputs whose gradients are wanted; None means every floating-point one.
+        outputs: Outputs that are run; None means all.
+        between: Called before every gate; what it raises stops the run.
+
+    Raises:
+        GraphsvcError: As `ComputationalGraph.value_and_grad`.
+    """
+    try:
+        return _walked(graph, inputs, output_gradients, wrt, outputs, between)
+    except (OutputGradientError, NotDifferentiableError) as error:
+        if wrt is not None or output_gradients is not None:
+            raise
+        walked = _walked(graph, inputs, None, (), outputs, between)
+        return replace(walked, picture=replace(walked.picture, note=f"No gradients: {error.message}"))
+
+
+def _walked(
+    graph: ComputationalGraph,
+    inputs: Mapping[str, object],
+    output_gradients: Mapping[str, object] | None,
+    wrt: Iterable[str] | None,
+    outputs: Iterable[str] | None,
+    between: Callable[[], None] | None,
+) -> Walk:
+    runnable = graph._bind()
+    walker = _Walker() if len(graph) <= _MOST_VISITS else Tracer()
+    with asking(between) if runnable.holds_graphs else nullcontext():
+        results, gradients = runnable.watched(inputs, wrt, output_gradients, outputs, between, walker)
+    picture = picture_of(graph._structure, walker.trace())
+    visits = list(walker.visits.values()) if isinstance(walker, _Walker) else []
+    return Walk(results, gradients, visits, picture)

@@ -1,0 +1,217 @@
+"""What the page is answered: JSON out."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, Field
+
+from graphsvc.document import document_to_json
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.walking import Exhibit, Visit, Walk, exhibit
+from graphsvc.errors import GraphsvcError
+from graphsvc.plaindata import array_to_data, number_to_data
+
+__all__ = [
+    "ErrorAnswer",
+    "EvaluateAnswer",
+    "GateEntry",
+    "GraphAnswer",
+    "InputEntry",
+    "ShownArray",
+    "ShownOperand",
+    "ShownOutput",
+    "ShownVisit",
+    "error_answer",
+    "evaluate_answer",
+    "graph_answer",
+]
+
+Number: TypeAlias = float | int | str
+"""A number; NaN, Infinity and -Infinity are strings."""
+
+
+class ErrorAnswer(BaseModel):
+    """What is wrong."""
+
+    reason: Annotated[str, Field(description="Stable code of the error, such as EXPRESSION_INVALID.")]
+    message: Annotated[str, Field(description="What is wrong, and how to put it right.")]
+    facts: Annotated[
+        dict[str, str], Field(description="The places that the message speaks of: line, column, node, input, path ...")
+    ]
+
+
+class InputEntry(BaseModel):
+    """An input of a graph."""
+
+    name: str
+    dtype: Annotated[str | None, Field(description="Its dtype, if the graph declares one.")]
+    shape: Annotated[list[int | None] | None, Field(description="Its shape, if declared; null is any length.")]
+    parameter: Annotated[bool, Field(description="Whether it is learned.")]
+
+
+class GraphAnswer(BaseModel):
+    """A graph that was read and checked."""
+
+    inputs: list[InputEntry]
+    outputs: list[str]
+    gates: Annotated[int, Field(description="How many gate nodes it has.")]
+    digest: Annotated[str, Field(description="The SHA-256 digest by which gRPC calls may refer to it.")]
+    document: Annotated[str, Field(description="The graph as a document in JSON.")]
+    svg: Annotated[str, Field(description="The graph drawn without numbers.")]
+
+
+class ShownArray(BaseModel):
+    """An array to be looked at."""
+
+    dtype: str
+    shape: list[int]
+    text: Annotated[str, Field(description="The array in a few words: its elements, or what they are like.")]
+    elements: Annotated[
+        Any,
+        Field(description="Its elements in nested lists; of a large array some rows and columns; null if left out."),
+    ]
+    whole: Annotated[bool, Field(description="Whether these are all elements.")]
+    smallest: Annotated[Number, Field(description="The smallest finite element.")]
+    largest: Annotated[Number, Field(description="The largest finite element.")]
+    histogram: Annotated[list[int], Field(description="How many lie in each tenth from the smallest to the largest.")]
+
+
+class ShownOperand(BaseModel):
+    """An operand of a visited gate."""
+
+    name: Annotated[str, Field(description="What the gate calls it.")]
+    source: Annotated[str, Field(description="The value that it is.")]
+    value: ShownArray
+    gradient: Annotated[ShownArray | None, Field(description="What backward gave for it.")]
+    local: Annotated[
+        ShownArray | None,
+        Field(description="Its derivative, where the gradient is this times the one that arrived; null elsewhere."),
+    ]
+
+
+class ShownOutput(BaseModel):
+    """A value of a visited gate."""
+
+    name: str
+    value: ShownArray
+    gradient: Annotated[ShownArray | None, Field(description="The gradient that arrived at it.")]
+
+
+class ShownVisit(BaseModel):
+    """A gate node that was run."""
+
+    node: str
+    gate: str
+    operands: list[ShownOperand]
+    outputs: list[ShownOutput]
+
+
+class EvaluateAnswer(BaseModel):
+    """A graph that was run."""
+
+    outputs: dict[str, ShownArray]
+    gradients: Annotated[dict[str, Any], Field(description="Gradients of the inputs, each with all its elements.")]
+    shown_gradients: Annotated[dict[str, ShownArray], Field(description="The same to be looked at.")]
+    shown_inputs: Annotated[dict[str, ShownArray], Field(description="The inputs to be looked at.")]
+    disconnected: Annotated[list[str], Field(description="Inputs that no path leads from to an output.")]
+    note: Annotated[str, Field(description="What a reader has to know, such as why there are no gradients.")]
+    visits: Annotated[
+        list[ShownVisit], Field(description="The gates in the order of the forward pass; none of a large graph.")
+    ]
+    svg: Annotated[str, Field(description="The graph with values in green and gradients in red.")]
+
+
+class GateEntry(BaseModel):
+    """A gate that graphs may use."""
+
+    name: str
+    operands: list[str]
+    outputs: list[str]
+    attributes: list[str]
+    documentation: str
+    words: Annotated[str, Field(description="Further words under which it is to be found.")]
+
+
+def error_answer(error: GraphsvcError) -> ErrorAnswer:
+    """Return an error as it is told."""
+    return ErrorAnswer(reason=error.reason, message=error.message, facts=error.facts)
+
+
+def graph_answer(graph: ComputationalGraph, digest: bytes, svg: str) -> GraphAnswer:
+    """Return what there is to say of a graph."""
+    document = graph.document()
+    inputs = [
+        InputEntry(
+            name=entry.name,
+            dtype=entry.dtype,
+            shape=None if entry.shape is None else list(entry.shape),
+            parameter=entry.parameter,
+        )
+        for entry in document.inputs
+    ]
+    return GraphAnswer(
+        inputs=inputs,
+        outputs=list(graph.outputs),
+        gates=len(graph),
+        digest=digest.hex(),
+        document=document_to_json(document),
+        svg=svg,
+    )
+
+
+def evaluate_answer(walk: Walk, inputs: Mapping[str, Any], svg: str, *, visits: bool) -> EvaluateAnswer:
+    """Return what there is to say of a run."""
+    gradients = walk.gradients
+    return EvaluateAnswer(
+        outputs=_shown_all(walk.outputs),
+        gradients={name: array_to_data(array) for name, array in gradients.items()},
+        shown_gradients=_shown_all(gradients),
+        shown_inputs=_shown_all(inputs),
+        disconnected=list(gradients.disconnected),
+        note=walk.picture.note,
+        visits=list(map(_shown_visit, walk.visits)) if visits else [],
+        svg=svg,
+    )
+
+
+def _shown_all(arrays: Mapping[str, Any]) -> dict[str, ShownArray]:
+    return {name: _shown(exhibit(array)) for name, array in arrays.items()}
+
+
+def _shown(made: Exhibit) -> ShownArray:
+    summary = made.summary
+    return ShownArray(
+        dtype=summary.dtype,
+        shape=list(summary.shape),
+        text="; ".join(summary.lines()),
+        elements=None if made.elements is None else array_to_data(made.elements),
+        whole=made.whole,
+        smallest=number_to_data(summary.smallest),
+        largest=number_to_data(summary.largest),
+        histogram=list(summary.histogram),
+    )
+
+
+def _shown_or_none(made: Exhibit | None) -> ShownArray | None:
+    return None if made is None else _shown(made)
+
+
+def _shown_visit(visit: Visit) -> ShownVisit:
+    return ShownVisit(
+        node=visit.node,
+        gate=visit.gate,
+        operands=[
+            ShownOperand(
+                name=operand.name,
+                source=operand.source,
+                value=_shown(operand.value),
+                gradient=_shown_or_none(operand.gradient),
+                local=_shown_or_none(operand.local),
+            )
+            for operand in visit.operands
+        ],
+        outputs=[
+            ShownOutput(name=name, value=_shown(value), gradient=_shown_or_none(visit.arriving[name]))
+            for name, value in visit.outputs.items()
+        ],
+    )

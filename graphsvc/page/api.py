@@ -1,0 +1,145 @@
+"""The API of the page: from a question in JSON to the answer in JSON, through the same admission as calls over gRPC."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Final
+
+import grpc
+from pydantic import BaseModel, TypeAdapter
+
+from graphsvc.codec import graph_from_document
+from graphsvc.drawing.drawing import Drawing
+from graphsvc.drawing.folding import folded
+from graphsvc.engine.description import describe_gate, field_of, gate_summary
+from graphsvc.engine.elsewhere import ELSEWHERE
+from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.reading import with_integers
+from graphsvc.engine.registry import Registry
+from graphsvc.engine.walking import walk
+from graphsvc.errors import GateError
+from graphsvc.page.answers import GateEntry, evaluate_answer, graph_answer
+from graphsvc.page.questions import EvaluateQuestion, GraphQuestion, document_of, read_question
+from graphsvc.serving.calls import Calls, Reply
+from graphsvc.serving.service import Service
+from graphsvc.serving.settings import Settings
+from graphsvc.serving.stop import Stop
+from graphsvc.serving.work import NO_RUN, Work
+
+__all__ = ["Api"]
+
+_MOST_NODES: Final = 150
+"""Nodes that are drawn one by one."""
+
+_LOOKING_ON: Final = 3
+"""How many times what a fused run takes one takes that is looked at, gate by gate, with a second call of backward."""
+
+
+class Api:
+    """Answers the page."""
+
+    def __init__(self, service: Service, calls: Calls, settings: Settings) -> None:
+        self._service = service
+        self._calls = calls
+        self._settings = settings
+
+    async def graph(self, data: bytes) -> bytes | grpc.Status:
+        """Answer a GraphQuestion with a GraphAnswer."""
+        return await self._answered(lambda stop: self._reading(data, stop))
+
+    async def evaluate(self, data: bytes) -> bytes | grpc.Status:
+        """Answer an EvaluateQuestion with an EvaluateAnswer."""
+        return await self._answered(lambda stop: self._evaluation(data, stop))
+
+    async def gates(self) -> bytes | grpc.Status:
+        """Answer with a GateEntry for each gate."""
+        return await self._calls.in_reader(lambda: self._gates)
+
+    async def gate(self, name: str) -> bytes | grpc.Status:
+        """Answer with all that there is to know of a gate."""
+        return await self._calls.in_reader(
+            lambda: TypeAdapter(dict[str, Any]).dump_json(vars(describe_gate(name, self._service.registry)))
+        )
+
+    async def _answered(self, read: Callable[[Stop], Work]) -> bytes | grpc.Status:
+        stop = Stop(self._settings.max_seconds)
+        try:
+            work = await self._calls.judged(lambda: read(stop), stop)
+            if not isinstance(work, Work):
+                return work
+            reply = await self._calls.run(work, _packed, stop)
+        except asyncio.CancelledError:
+            # Nobody waits any more. The thread runs on to the end of its gate.
+            stop.set()
+            raise
+        if not isinstance(reply, Reply):
+            return reply
+        reply.close()
+        return reply.message
+
+    def _reading(self, data: bytes, stop: Stop) -> Work:
+        question = read_question(GraphQuestion, data)
+        digest, graph = self._graph(question.graph, stop)
+
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
+            drawing = graph.draw(None, fold=_MOST_NODES, unfold=question.unfold)
+            return graph_answer(graph, digest, drawing.svg)
+
+        return Work(NO_RUN, len(data), None, answer)
+
+    def _evaluation(self, data: bytes, stop: Stop) -> Work:
+        question = read_question(EvaluateQuestion, data)
+        _, graph = self._graph(question.graph, stop)
+        inputs = graph.judge_inputs(with_integers(question.inputs, graph))
+        one = graph.estimate(inputs)
+        estimate = replace(
+            one,
+            flops=_LOOKING_ON * one.flops,
+            touched_bytes=_LOOKING_ON * one.touched_bytes,
+            calls=_LOOKING_ON * one.calls,
+        )
+
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
+            walked = walk(graph, inputs, question.output_gradients, between=stop)
+            svg = Drawing(folded(walked.picture, _MOST_NODES, question.unfold)).svg if question.show else ""
+            return evaluate_answer(walked, inputs, svg, visits=question.show)
+
+        return Work(estimate, len(data), None, answer)
+
+    def _graph(self, text: str, stop: Stop) -> tuple[bytes, ComputationalGraph]:
+        # As a message, because the limits of graphs are those of messages.
+        return self._service.graph_by_value(graph_from_document(document_of(text)), stop)
+
+    @cached_property
+    def _gates(self) -> bytes:
+        entries = _gate_entries(self._service.registry)
+        return TypeAdapter(list[GateEntry]).dump_json(entries)
+
+
+def _packed(answer: BaseModel) -> bytes:
+    return answer.model_dump_json().encode()
+
+
+def _gate_entries(registry: Registry) -> list[GateEntry]:
+    elsewhere: dict[str, list[str]] = {}
+    for other, name in ELSEWHERE.items():
+        elsewhere.setdefault(name, []).append(other)
+    entries = []
+    for name, cls in sorted(registry.usable(), key=lambda pair: pair[0]):
+        try:
+            found = gate_summary(name, cls, registry)
+        except GateError:
+            # One stranger's gate must not take the list from all.
+            continue
+        entries.append(
+            GateEntry(
+                name=name,
+                operands=list(found.operands),
+                outputs=list(found.outputs),
+                attributes=list(found.attributes),
+                documentation=found.documentation,
+                words=" ".join([field_of(cls), *elsewhere.get(name, ())]),
+            )
+        )
+    return entries

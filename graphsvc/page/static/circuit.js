@@ -1,0 +1,69 @@
+// The circuit as the server drew it, with what is not computed yet left out.
+
+import { find } from "./dom.js";
+
+export class Circuit {
+  constructor({ onNode, onGroup }) {
+    this.host = find("circuit");
+    this.onNode = onNode;
+    this.onGroup = onGroup;
+  }
+
+  // Shows a drawing of the server.
+  show(text) {
+    const drawing = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+    const svg = document.importNode(drawing, true);
+    this.host.replaceChildren(svg);
+    this.nodes = [...svg.querySelectorAll("[data-node]")];
+    this.edges = [...svg.querySelectorAll("[data-target]")];
+    for (const node of this.nodes) this.makeButton(node);
+  }
+
+  makeButton(node) {
+    const chosen = node.classList.contains("group") ? this.onGroup : this.onNode;
+    if (!node.classList.contains("gate") && !node.classList.contains("group")) return;
+    node.setAttribute("tabindex", "0");
+    node.setAttribute("role", "button");
+    node.addEventListener("click", () => chosen(node.dataset.node));
+    node.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      chosen(node.dataset.node);
+    });
+  }
+
+  get folded() {
+    return this.nodes.some((node) => node.classList.contains("group"));
+  }
+
+  node(name) {
+    return this.nodes.find((node) => node.dataset.node === name);
+  }
+
+  // Shows values of `later` gates and gradients that `pending` gates give as not there yet.
+  reveal({ later, pending, outputs, current }) {
+    const isLater = (name) => later.has(name);
+    for (const edge of this.edges) {
+      const { source, target } = edge.dataset;
+      const gradient = target.startsWith("output ") ? outputs : !pending.has(target);
+      toggle(edge, ".value", !isLater(source));
+      toggle(edge, ".gradient", gradient);
+      edge.classList.toggle("unknown", !gradient);
+    }
+    for (const node of this.nodes) {
+      const leaving = this.edges.filter((edge) => edge.dataset.source === node.dataset.node);
+      toggle(node, ".gradient", leaving.every((edge) => !edge.classList.contains("unknown")));
+      node.classList.toggle("later", isLater(node.dataset.node));
+      node.classList.toggle("current", node.dataset.node === current);
+    }
+  }
+
+  // Marks the node that an error is about.
+  accuse(name) {
+    for (const node of this.nodes ?? []) node.classList.toggle("guilty", node.dataset.node === name);
+  }
+}
+
+function toggle(parent, selector, there) {
+  for (const element of parent.querySelectorAll(selector)) element.classList.toggle("unseen-yet", !there);
+}

@@ -1,0 +1,125 @@
+// Gradient descent: a step against the gradients, or a hundred, with the curve of the loss.
+
+import { drawn, find, made } from "./dom.js";
+import { combined, textOf } from "./values.js";
+
+export class Descent {
+  // `run(inputs, show)` evaluates the graph with these JSON values and returns the answer.
+  constructor({ run, current, onMoved }) {
+    Object.assign(this, { run, current, onMoved });
+    this.losses = [];
+    this.still = new Set();
+    this.playing = false;
+    find("step").addEventListener("click", () => this.descend(1));
+    find("play").addEventListener("click", () => (this.playing ? this.stop() : this.descend(100)));
+    find("descend").addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  // Offers the inputs of a graph to be moved: its parameters where it has some, else all.
+  arrange(graph, moved) {
+    const parameters = graph.inputs.filter((entry) => entry.parameter).map((entry) => entry.name);
+    const chosen = moved ?? (parameters.length ? parameters : null);
+    const boxes = graph.inputs.map(({ name }) => {
+      if (chosen) this.still[chosen.includes(name) ? "delete" : "add"](name);
+      const box = made("input", { type: "checkbox", checked: !this.still.has(name) });
+      box.addEventListener("change", () => this.still[box.checked ? "delete" : "add"](name));
+      return made("label", {}, box, ` ${name}`);
+    });
+    find("moved").replaceChildren(made("legend", {}, "moves"), ...boxes);
+  }
+
+  // Forgets what was descended.
+  reset() {
+    this.stop();
+    this.losses = [];
+    this.draw();
+    this.say("");
+  }
+
+  stop() {
+    this.playing = false;
+  }
+
+  async descend(count) {
+    const rate = Number(find("rate").value);
+    if (this.playing) return;
+    if (!(rate > 0)) return this.say("The rate must be a number above 0.");
+    this.playing = true;
+    find("play").textContent = count > 1 ? "Stop" : "Play 100";
+    try {
+      await this.steps(count, rate);
+    } catch (error) {
+      this.say(error.message);
+    } finally {
+      this.playing = false;
+      find("play").textContent = "Play 100";
+    }
+  }
+
+  async steps(count, rate) {
+    let { answer, inputs } = this.current();
+    if (this.problem(answer)) return this.say(this.problem(answer));
+    if (!this.losses.length) this.losses.push(this.loss(answer));
+    for (let i = 0; i < count && this.playing; i += 1) {
+      const next = { ...inputs };
+      for (const [name, gradient] of Object.entries(answer.gradients)) {
+        if (this.still.has(name)) continue;
+        next[name] = JSON.stringify(combined(JSON.parse(inputs[name]), gradient, (x, dx) => x - rate * dx));
+      }
+      // A large circuit is drawn again at the end alone.
+      const small = (this.current().answer?.visits.length || Infinity) <= 40;
+      answer = await this.run(next, small || i === count - 1);
+      if (!this.playing) return;
+      const loss = this.loss(answer);
+      if (!Number.isFinite(loss)) return this.say("The loss is no longer a finite number. Try a smaller rate.");
+      inputs = next;
+      this.losses.push(loss);
+      this.onMoved(Object.fromEntries(Object.entries(next).map(([n, json]) => [n, textOf(JSON.parse(json))])), answer);
+      this.draw();
+      await new Promise(requestAnimationFrame);
+    }
+    const [first, last] = [this.losses[0], this.losses.at(-1)];
+    this.say(`${this.losses.length - 1} steps: from ${short(first)} to ${short(last)}`);
+  }
+
+  problem(answer) {
+    if (!answer) return "There is nothing to descend: the graph does not run.";
+    if (Object.keys(answer.outputs).length > 1 || Number.isNaN(this.loss(answer))) {
+      return "Descent needs one output of one number, the loss. Reduce it, as in mean(...) or sum(...).";
+    }
+    return Object.keys(answer.gradients).some((name) => !this.still.has(name)) ? "" : "No input is chosen to move.";
+  }
+
+  loss(answer) {
+    const [output] = Object.values(answer.outputs);
+    return output.shape.length ? NaN : Number(output.elements);
+  }
+
+  say(text) {
+    find("descent-status").textContent = text;
+  }
+
+  draw() {
+    const losses = this.losses;
+    if (losses.length < 2) return find("curve").replaceChildren();
+    const [low, high] = [Math.min(...losses), Math.max(...losses)];
+    const x = (i) => 46 + (246 * i) / (losses.length - 1);
+    const y = (loss) => 8 + 74 * (high === low ? 0.5 : (high - loss) / (high - low));
+    const label = `Loss over ${losses.length - 1} steps, from ${short(losses[0])} to ${short(losses.at(-1))}`;
+    find("curve").replaceChildren(
+      drawn(
+        "svg",
+        { viewBox: "0 0 300 100", role: "img", "aria-label": label },
+        drawn("path", { class: "axis", d: "M46 4V86H296" }),
+        drawn("text", { x: 42, y: 13, "text-anchor": "end" }, short(high)),
+        drawn("text", { x: 42, y: 86, "text-anchor": "end" }, short(low)),
+        drawn("text", { x: 296, y: 98, "text-anchor": "end" }, `${losses.length - 1} steps`),
+        drawn("polyline", { class: "loss", points: losses.map((loss, i) => `${x(i)},${y(loss)}`).join(" ") }),
+      ),
+    );
+  }
+}
+
+function short(number) {
+  return String(Number(number.toPrecision(4)));
+}

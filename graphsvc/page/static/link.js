@@ -1,0 +1,28 @@
+// The link that holds a graph: everything stands behind the #, which never leaves the browser.
+
+const LONGEST = 16000;
+
+export function linked() {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  const graph = fields.get("graph");
+  if (graph === null) return null;
+  try {
+    const texts = (name) => onlyTexts(JSON.parse(fields.get(name) ?? "{}"));
+    return { graph, inputs: texts("inputs"), gradients: texts("gradients") };
+  } catch {
+    return { graph, inputs: {}, gradients: {} };
+  }
+}
+
+function onlyTexts(data) {
+  return Object.fromEntries(Object.entries(data ?? {}).filter(([, text]) => typeof text === "string"));
+}
+
+// Puts a graph into the address; false where it is too large for that.
+export function link({ graph, inputs, gradients }) {
+  const fields = new URLSearchParams({ graph, inputs: JSON.stringify(inputs) });
+  if (Object.keys(gradients).length) fields.set("gradients", JSON.stringify(gradients));
+  const fits = fields.toString().length <= LONGEST;
+  history.replaceState(null, "", fits ? `#${fields}` : location.pathname);
+  return fits;
+}

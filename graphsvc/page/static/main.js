@@ -1,0 +1,228 @@
+// The explorer: what is written is read, run and shown, again at every change.
+
+import { evaluate, readGraph } from "./api.js";
+import { Circuit } from "./circuit.js";
+import { Descent } from "./descent.js";
+import { find, made } from "./dom.js";
+import { Editor } from "./editor.js";
+import { EXAMPLES } from "./examples.js";
+import { Gates } from "./gates.js";
+import { link, linked } from "./link.js";
+import { Rows } from "./rows.js";
+import { Steps } from "./steps.js";
+import { beginning, jsonOf } from "./values.js";
+
+const WAIT = 120;
+
+// What is asked: texts as they are written.
+const asked = { graph: "", inputs: {}, gradients: {}, unfold: [] };
+// What was answered last: the graph, and the run of it.
+const got = { graph: null, answer: null, inputs: {} };
+
+const circuit = new Circuit({ onNode: (name) => steps.select(name), onGroup: unfold });
+const steps = new Steps(circuit);
+const editor = new Editor((text) => {
+  asked.graph = text;
+  asked.unfold = [];
+  find("examples").value = "";
+  descent.reset();
+  later(read);
+});
+const rows = new Rows({
+  onInput: (name, text) => {
+    asked.inputs[name] = text;
+    descent.reset();
+    later(run);
+  },
+  onGradient: (name, text) => {
+    if (text.trim()) asked.gradients[name] = text;
+    else delete asked.gradients[name];
+    later(run);
+  },
+});
+const descent = new Descent({
+  current: () => ({ answer: got.answer, inputs: got.inputs }),
+  run: (inputs, show) => evaluate({ ...asked, inputs, outputGradients: gradientsGiven(), show }),
+  onMoved: (texts, answer) => {
+    Object.assign(asked.inputs, texts);
+    rows.arrange(got.graph, asked.inputs, asked.gradients);
+    show(answer);
+    link(mine());
+  },
+});
+new Gates((text) => editor.insert(text));
+
+// One question at a time: a later one takes the place of an earlier.
+
+let timer = 0;
+let asking = new AbortController();
+
+function later(what) {
+  clearTimeout(timer);
+  timer = setTimeout(what, WAIT);
+}
+
+async function read(moved) {
+  clearTimeout(timer);
+  asking.abort();
+  asking = new AbortController();
+  link(mine());
+  if (!asked.graph.trim()) return refuse({ message: "Type an expression, such as f = (x + y) * z.", facts: {} });
+  try {
+    got.graph = await readGraph(asked, asking.signal);
+  } catch (error) {
+    return refuse(error);
+  }
+  for (const entry of got.graph.inputs) asked.inputs[entry.name] ??= beginning(entry);
+  for (const name of Object.keys(asked.gradients)) if (!got.graph.outputs.includes(name)) delete asked.gradients[name];
+  rows.arrange(got.graph, asked.inputs, asked.gradients);
+  descent.arrange(got.graph, moved);
+  await run();
+}
+
+async function run() {
+  if (!got.graph) return;
+  asking.abort();
+  asking = new AbortController();
+  link(mine());
+  try {
+    const inputs = inputsGiven();
+    const outputGradients = gradientsGiven();
+    const answer = await evaluate({ ...asked, inputs, outputGradients }, asking.signal);
+    show(answer);
+  } catch (error) {
+    // The circuit stands without numbers, so that the guilty node can be seen.
+    if (error.name !== "AbortError" && !error.facts?.line) drawBare();
+    refuse(error);
+  }
+}
+
+// What was written, as JSON; texts of inputs that the graph has no more stay for when they come back.
+
+function inputsGiven() {
+  const given = {};
+  for (const { name } of got.graph.inputs) given[name] = judged(asked.inputs[name], { input: name });
+  return given;
+}
+
+function gradientsGiven() {
+  return Object.fromEntries(Object.entries(asked.gradients).map(([name, text]) => [name, judged(text, {})]));
+}
+
+function judged(text, facts) {
+  try {
+    return jsonOf(text);
+  } catch (error) {
+    throw Object.assign(error, { facts });
+  }
+}
+
+function mine() {
+  const names = got.graph?.inputs.map((entry) => entry.name) ?? Object.keys(asked.inputs);
+  const inputs = Object.fromEntries(names.filter((n) => n in asked.inputs).map((name) => [name, asked.inputs[name]]));
+  return { graph: asked.graph, inputs, gradients: asked.gradients };
+}
+
+// What is shown.
+
+function show(answer) {
+  got.answer = answer.svg || !got.answer ? answer : { ...answer, visits: got.answer.visits };
+  got.inputs = inputsGiven();
+  editor.refuse(null);
+  rows.refuse("", "");
+  document.body.classList.remove("stale");
+  rows.fill(answer);
+  find("note").textContent = answer.note;
+  if (answer.svg) {
+    circuit.show(answer.svg);
+    steps.take(answer);
+  }
+  say(answer);
+}
+
+function drawBare() {
+  got.answer = null;
+  circuit.show(got.graph.svg);
+  find("note").textContent = "";
+  steps.clear();
+}
+
+function refuse(error) {
+  if (error.name === "AbortError") return;
+  descent.stop();
+  document.body.classList.add("stale");
+  const { input, node } = error.facts ?? {};
+  const ofRow = input !== undefined && rows.inputs.has(input);
+  editor.refuse(ofRow ? null : error);
+  rows.refuse(ofRow ? input : "", ofRow ? error.message : "");
+  circuit.accuse(node);
+}
+
+// A screen reader hears the numbers once they have come to rest.
+let speaking = 0;
+
+function say(answer) {
+  clearTimeout(speaking);
+  const outputs = Object.entries(answer.outputs).map(([name, array]) => `${name} = ${array.text}`);
+  const gradients = Object.entries(answer.shown_gradients).map(([name, array]) => `d${name} = ${array.text}`);
+  speaking = setTimeout(() => (find("said").textContent = [...outputs, ...gradients].join(", ")), 800);
+}
+
+function unfold(group) {
+  asked.unfold = [...asked.unfold, group];
+  run();
+}
+
+// Examples, files and links.
+
+function take({ graph, inputs = {}, gradients = {}, rate, moved }) {
+  Object.assign(asked, { graph, inputs: { ...inputs }, gradients: { ...gradients }, unfold: [] });
+  editor.write(graph);
+  if (rate) find("rate").value = rate;
+  descent.reset();
+  steps.position = null;
+  return read(moved);
+}
+
+find("examples").append(
+  made("option", { value: "" }, "your own"),
+  ...EXAMPLES.map((example, i) => made("option", { value: i }, example.name)),
+);
+find("examples").addEventListener("change", ({ target }) => target.value && take(EXAMPLES[target.value]));
+
+find("open").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", async ({ target }) => {
+  const [file] = target.files;
+  target.value = "";
+  if (!file) return;
+  find("examples").value = "";
+  if (file.size > 4 * 2 ** 20) refuse(new Error(`${file.name} is larger than the 4 MiB that this page takes.`));
+  else take({ graph: await file.text() });
+});
+find("save").addEventListener("click", () => {
+  if (!got.graph) return;
+  const url = URL.createObjectURL(new Blob([got.graph.document], { type: "application/json" }));
+  made("a", { href: url, download: "graph.json" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+});
+find("share").addEventListener("click", async ({ target }) => {
+  const fits = link(mine());
+  try {
+    if (!fits) throw new Error();
+    await navigator.clipboard.writeText(location.href);
+    target.textContent = "Copied";
+  } catch {
+    target.textContent = fits ? "See the address" : "Too large: Save it";
+  }
+  setTimeout(() => (target.textContent = "Share"), 1500);
+});
+addEventListener("hashchange", () => linked() && take(linked()));
+
+function begin() {
+  const given = linked();
+  if (given) return take(given);
+  find("examples").value = "0";
+  return take(EXAMPLES[0]);
+}
+
+begin();

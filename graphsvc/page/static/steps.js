@@ -1,0 +1,150 @@
+// Stepping through a run: forward gate by gate, and backward gate by gate with the chain rule spelled out.
+
+import { pictured } from "./arrays.js";
+import { find, made } from "./dom.js";
+
+export class Steps {
+  constructor(circuit) {
+    this.circuit = circuit;
+    this.visits = [];
+    this.position = null;
+    for (const [id, to] of [
+      ["first", () => 0],
+      ["previous", () => this.at - 1],
+      ["next", () => this.at + 1],
+      ["last", () => null],
+    ]) {
+      find(id).addEventListener("click", () => this.go(to()));
+    }
+    find("position").addEventListener("input", (event) => this.go(Number(event.target.value)));
+    find("circuit").addEventListener("keydown", (event) => {
+      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!way || !this.visits.length) return;
+      event.preventDefault();
+      this.go(this.at + way);
+    });
+  }
+
+  // Takes a run; where somebody is stepping, it stays at that step.
+  take(answer) {
+    this.answer = answer;
+    this.visits = this.circuit.folded ? [] : answer.visits;
+    this.backward = this.visits.filter((visit) => visit.outputs.some((output) => output.gradient)).toReversed();
+    this.go(this.position);
+  }
+
+  // Forgets the run, where the graph has none.
+  clear() {
+    this.visits = this.backward = [];
+    this.go(null);
+  }
+
+  get count() {
+    return this.visits.length + this.backward.length;
+  }
+
+  get at() {
+    return this.position ?? this.count;
+  }
+
+  // Goes to the step of a gate: backward if it has one.
+  select(name) {
+    const backward = this.backward.findIndex((visit) => visit.node === name);
+    const forward = this.visits.findIndex((visit) => visit.node === name);
+    if (backward >= 0) this.go(this.visits.length + backward + 1);
+    else if (forward >= 0) this.go(forward + 1);
+  }
+
+  go(position) {
+    this.position = position === null ? null : Math.max(0, Math.min(this.count, position));
+    const forward = Math.min(this.at, this.visits.length);
+    const back = Math.max(0, this.at - this.visits.length);
+    const stepping = this.position !== null;
+    const visit = !stepping ? null : back ? this.backward[back - 1] : this.visits[forward - 1];
+    if (this.visits.length) {
+      this.circuit.reveal({
+        later: new Set(this.visits.slice(forward).map((v) => v.node)),
+        pending: new Set(this.backward.slice(back).map((v) => v.node)),
+        outputs: forward === this.visits.length && (back > 0 || !stepping || this.at === this.visits.length),
+        current: visit?.node,
+      });
+    }
+    this.control(back, forward, visit);
+    find("explained").replaceChildren(...(visit ? (back ? explainBackward(visit) : explainForward(visit)) : this.hint()));
+  }
+
+  control(back, forward, visit) {
+    find("stepper").hidden = !this.visits.length;
+    Object.assign(find("position"), { max: this.count, value: this.at });
+    find("first").disabled = find("previous").disabled = this.at === 0;
+    find("next").disabled = this.at === this.count;
+    find("last").disabled = this.position === null;
+    const gates = `${this.visits.length} gate${this.visits.length === 1 ? "" : "s"}`;
+    find("where").textContent = back && visit
+      ? `backward ${back} of ${this.backward.length}`
+      : this.position === null
+        ? `${gates}, all shown`
+        : `forward ${forward} of ${this.visits.length}`;
+  }
+
+  hint() {
+    if (!this.visits.length) return [];
+    const said =
+      this.position === 0
+        ? "The inputs are known. Next runs the first gate forward."
+        : "Choose a gate, or step with ◀ and ▶, to see how its gradients come about.";
+    return [made("p", { class: "hint" }, said)];
+  }
+}
+
+function explainForward(visit) {
+  const operands = visit.operands.map((operand) => `${operand.source} = ${operand.value.text}`).join(", ");
+  return [
+    heading("Forward", visit),
+    ...visit.outputs.map((output) =>
+      made("div", { class: "rule" }, code("value", `${output.name} = ${visit.gate}(${operands}) = ${output.value.text}`)),
+    ),
+    ...visit.outputs.map((output) => pictured(output.value, output.name)).filter(Boolean),
+  ];
+}
+
+function explainBackward(visit) {
+  const arriving = visit.outputs.filter((output) => output.gradient);
+  const came = arriving.map((output) => `d${output.name} = ${output.gradient.text}`).join(", ");
+  return [
+    heading("Backward", visit),
+    made("p", {}, "There arrives ", code("gradient", came), "; it gives"),
+    ...visit.operands.map((operand) => explainOperand(operand, visit, arriving[0])),
+  ];
+}
+
+function explainOperand(operand, visit, output) {
+  const row = made("div", { class: "rule" });
+  if (!operand.gradient) {
+    row.append(code("", `nothing to ${operand.source}`), made("span", { class: "hint" }, "no gradient passes this way"));
+    return row;
+  }
+  const total = operand.gradient.text;
+  if (operand.local) {
+    const symbols = `∂${output.name}/∂${operand.source} · d${output.name}`;
+    const numbers = `${bracketed(operand.local)} · ${bracketed(output.gradient)}`;
+    row.append(code("gradient", `d${operand.source} = ${symbols} = ${numbers} = ${total}`));
+  } else {
+    const from = `backward of ${visit.gate} from d${output.name}`;
+    row.append(code("gradient", `d${operand.source} = ${total}`), made("span", { class: "hint" }, from));
+  }
+  row.append(...[pictured(operand.gradient, `d${operand.source}`)].filter(Boolean));
+  return row;
+}
+
+function bracketed(array) {
+  return array.text.includes(" ") && !array.text.startsWith("[") ? `(${array.text})` : array.text;
+}
+
+function heading(way, visit) {
+  return made("h3", {}, `${way}: ${visit.gate}`, visit.node.startsWith(`${visit.gate}.`) ? "" : ` ${visit.node}`);
+}
+
+function code(kind, text) {
+  return made("code", { class: kind }, text);
+}

@@ -61,10 +61,11 @@ export class Descent {
     if (this.problem(answer)) return this.say(this.problem(answer));
     if (!this.losses.length) this.losses.push(this.loss(answer));
     for (let i = 0; i < count && this.playing; i += 1) {
-      const next = { ...inputs };
+      const next = new Map(inputs);
       for (const [name, gradient] of Object.entries(answer.gradients)) {
         if (this.still.has(name)) continue;
-        next[name] = JSON.stringify(combined(JSON.parse(inputs[name]), gradient, (x, dx) => x - rate * dx));
+        const value = JSON.parse(inputs.get(name));
+        next.set(name, JSON.stringify(combined(value, gradient, (x, dx) => x - rate * dx)));
       }
       // A large circuit is drawn again at the end alone.
       const small = (this.current().answer?.visits.length || Infinity) <= 40;
@@ -74,7 +75,7 @@ export class Descent {
       if (!Number.isFinite(loss)) return this.say("The loss is no longer a finite number. Try a smaller rate.");
       inputs = next;
       this.losses.push(loss);
-      this.onMoved(Object.fromEntries(Object.entries(next).map(([n, json]) => [n, textOf(JSON.parse(json))])), answer);
+      this.onMoved(new Map([...next].map(([name, json]) => [name, textOf(JSON.parse(json))])), answer);
       this.draw();
       await new Promise(requestAnimationFrame);
     }

@@ -5,13 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint bench docs protos clean
+# What `make bench-remote` compares with.
+PEERS := philote pytensor_federated tesseract umbridge
+
+.PHONY: help demo test lint fuzz bench bench-remote docs protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"
 	@echo "make lint    run the linters, and check that generated code is up to date"
+	@echo "make fuzz    send changed messages, documents and expressions to all that reads them, until something breaks or"
+	@echo "             FUZZ_SECONDS have passed; what breaks it lies in build/fuzz afterwards"
 	@echo "make bench   compare speed and memory with torch, jax and autograd; takes about eight minutes"
+	@echo "make bench-remote"
+	@echo "             compare the service with a raw echo of gRPC and with others; takes about eight minutes"
 	@echo "make docs    write the reference pages of the gates, docs/gates"
 	@echo "make protos  generate graphsvc/v1 from protos/"
 	@echo "make clean   remove what the targets made"
@@ -37,6 +44,14 @@ $(VENV)/protos/installed:
 	$(VENV)/protos/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.81.*'
 	touch $@
 
+# So has the fuzzer, which few need.
+$(VENV)/fuzz/installed: pyproject.toml tests/fuzzing/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphsvc needs Python 3.11 or later; set PYTHON=...")'
+	test -x $(VENV)/fuzz/bin/python || $(PYTHON) -m venv $(VENV)/fuzz
+	$(VENV)/fuzz/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement tests/fuzzing/requirements.txt --editable .
+	touch $@
+
 # So have the peers of the benchmark, which are large.
 $(VENV)/bench/installed: pyproject.toml benchmarks/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphsvc needs Python 3.11 or later; set PYTHON=...")'
@@ -44,6 +59,12 @@ $(VENV)/bench/installed: pyproject.toml benchmarks/requirements.txt
 	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement benchmarks/requirements.txt --editable .
 	touch $@
+
+# A peer that cannot be installed is left out, and asked for again the next time.
+$(VENV)/remote/%/installed: benchmarks/remote/peers/%/requirements.txt
+	test -x $(VENV)/remote/$*/bin/python || $(PYTHON) -m venv $(VENV)/remote/$*
+	if $(VENV)/remote/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; \
+		then touch $@; else echo "$* cannot be installed, so it is left out"; fi
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
@@ -61,8 +82,16 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 	$(call generate,build/protos)
 	for file in build/protos/graphsvc/v1/*; do diff -u graphsvc/v1/$$(basename $$file) $$file || exit 1; done
 
+fuzz: $(VENV)/fuzz/installed
+	mkdir -p build/fuzz/corpus
+	$(VENV)/fuzz/bin/python -m tests.fuzzing.fuzz -max_total_time=$(or $(FUZZ_SECONDS),0) -max_len=65536 -timeout=20 \
+		-rss_limit_mb=2048 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
+
 bench: $(VENV)/bench/installed
 	$(VENV)/bench/bin/python benchmarks/bench.py
+
+bench-remote: $(VENV)/installed $(PEERS:%=$(VENV)/remote/%/installed)
+	$(BIN)/python benchmarks/bench_remote.py --environments $(VENV)/remote
 
 docs: $(VENV)/installed
 	$(BIN)/graphsvc gates --pages docs/gates

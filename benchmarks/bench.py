@@ -15,11 +15,13 @@ import numpy as np
 
 import machine
 import report
+import tables
 from measured import Measured, Memory
 from worker import TimeLimitError, Worker
 from works import WORKS, Work, chain_of
 
 ENGINES: Final = ("graphsvc", "torch", "jax", "autograd", "numpy")
+PACKAGES: Final = ("numpy", "torch", "jax", "jaxlib", "autograd", "scipy", "threadpoolctl")
 RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 
 _LIMIT: Final = 60.0
@@ -156,11 +158,11 @@ def main() -> None:
         measured.append(one)
     crew.close()
     memory = [measure_memory(dtype) for dtype in ("float64", "float32")] if whole else []
-    tables = report.tables(measured, memory)
-    described = machine.describe() | machine.describe_engines(crew.about) | {"Load": load.describe()}
-    print(report.as_text(tables), described["Load"], sep="\n\n")
+    made = report.tables(measured, memory)
+    described = machine.describe(PACKAGES) | machine.describe_engines(crew.about) | {"Load": load.describe()}
+    print(tables.as_text(made), described["Load"], sep="\n\n")
     if whole:
-        report.write(RESULTS, described, tables)
+        tables.write(RESULTS, "make bench", described, made)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,24 @@
 import os
 import platform
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 __all__ = ["Load", "describe", "describe_engines"]
 
-_PACKAGES: Final = ("numpy", "torch", "jax", "jaxlib", "autograd", "scipy", "threadpoolctl")
 
-
-def describe() -> dict[str, str]:
-    """Describe the machine and the versions that are installed."""
+def describe(packages: Iterable[str]) -> dict[str, str]:
+    """Describe the machine and the versions of the packages, which are installed."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "CPU": f"{_cpu()}, {os.cpu_count()} cores; {_caches()}",
         "RAM": f"{memory:.0f} GiB",
         "OS": _os(),
         "Python": platform.python_version(),
-        "Packages": ", ".join(f"{package} {version(package)}" for package in _PACKAGES),
+        "Packages": ", ".join(f"{package} {version(package)}" for package in packages),
     }
 
 

@@ -15,22 +15,25 @@ EXPRESSION = "loss = sum_square(sigmoid(x @ w1) @ w2 - y)"
 LEARNING_RATE = 1e-4
 
 
-def initial() -> dict[str, graphsvc.Array]:
+def initial() -> tuple[dict[str, graphsvc.Array], dict[str, graphsvc.Array]]:
     """Return data and weights: 64 samples of 1000 numbers, 100 hidden neurons, 10 outputs."""
     random = np.random.default_rng(0)
     shapes = {"x": (64, 1000), "y": (64, 10), "w1": (1000, 100), "w2": (100, 10)}
-    return {name: random.normal(size=shape) for name, shape in shapes.items()}
+    arrays = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    weights = {name: arrays.pop(name) for name in ("w1", "w2")}
+    return arrays, weights
 
 
 def training(client: graphsvc.Client, steps: int) -> Iterator[float]:
     """Train, and yield the loss before every step."""
-    model = client.graph(graphsvc.parse(EXPRESSION))
-    arrays = initial()
+    data, weights = initial()
+    # The server keeps the data, so that a step sends the weights alone.
+    model = client.graph(graphsvc.parse(EXPRESSION), resident=data)
     for _ in range(steps):
-        outputs, gradients = model.value_and_grad(arrays, wrt=["w1", "w2"])
+        outputs, gradients = model.value_and_grad(weights)
         yield float(outputs["loss"])
         for name, gradient in gradients.items():
-            arrays[name] -= LEARNING_RATE * gradient
+            weights[name] -= LEARNING_RATE * gradient
 
 
 def main(steps: int = 200) -> None:

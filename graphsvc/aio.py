@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from graphsvc.forking import check_process
+
+# isort: split
 import grpc
 
 from graphsvc.arrays import Array
@@ -35,6 +38,8 @@ class AsyncClient:
         self.timeout = check_timeout(timeout)
         self._known: dict[bytes, bytes] = {}
         self._channel: grpc.aio.Channel | None = None
+        # Making one takes longer than a small call.
+        self._stub: Any = None
         self._session: _Session | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -175,7 +180,9 @@ class AsyncClient:
             msg = "An asyncio client that was used does not survive a fork. Make one in the child process."
             raise ServiceError(msg)
         if self._channel is None or self._loop is not loop:
+            check_process()
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+            self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
             self._session = None
             self._loop = loop
             self._process = os.getpid()
@@ -187,19 +194,19 @@ class AsyncClient:
 
     def _open_session(self) -> "_Session":
         """Return the stream that small questions share, opened if there is none."""
-        opener = self._stream()
+        self._connected()
         if self._session is None or self._session.is_lost:
-            self._session = _Session(opener, self.target)
+            self._session = _Session(self._stream(), self.target)
         return self._session
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
 
     async def _call(self, method: str, request: Any, timeout: float | None) -> Any:
-        stub = service_pb2_grpc.GraphServiceStub(self._connected())  # type: ignore[no-untyped-call]
+        self._connected()
         with _told_of_closing():
             try:
-                return await getattr(stub, method)(request, timeout=self._seconds(timeout))
+                return await getattr(self._stub, method)(request, timeout=self._seconds(timeout))
             except grpc.RpcError as error:
                 raise error_from_rpc(error, self.target) from None
 
@@ -244,7 +251,7 @@ class AsyncClient:
                 return await self._open_session().ask(asked, seconds)
             except SessionLostError as lost:
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or isinstance(lost.error, StoppedError):
+                if last or lost.is_closed:
                     raise lost.error from None
         raise AssertionError
 

@@ -25,13 +25,15 @@ _TAG: Final = b"\x32"
 class Arrivals:
     """The chunked tensors of one message, in their order, while their data come."""
 
-    def __init__(self, limit: int, name: str) -> None:
+    def __init__(self, limit: int, name: str, setters: str = "") -> None:
         """Expect nothing yet.
 
         Args:
             limit: The most bytes that all may have.
-            name: Name of that limit, for the message of an error.
+            name: Name of that limit, for programs.
+            setters: What sets it, for the message of an error.
         """
+        self._setters = setters or name
         self._limit = limit
         self._name = name
         self._waiting: list[tuple[Array, str]] = []
@@ -47,7 +49,7 @@ class Arrivals:
         """
         self.nbytes += math.prod(shape) * dtype.itemsize
         if self.nbytes > self._limit:
-            msg = f"{what} would bring the data to {self.nbytes:,} bytes; {self._limit:,} may come ({self._name})."
+            msg = f"{what} would bring the data to {self.nbytes:,} bytes; {self._limit:,} may come ({self._setters})."
             raise LimitError(msg, limit=self._name, asked=str(self.nbytes))
         array = np.empty(shape, dtype)
         if array.nbytes:

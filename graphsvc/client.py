@@ -9,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
+from graphsvc.forking import check_process
+
+# isort: split
 import grpc
 
 from graphsvc.arrays import Array
@@ -61,6 +64,7 @@ class Client:
     """A connection to a server.
 
     It connects when it is first used, anew in each process. Any number of threads may share it, and it can be pickled.
+    A process may be forked, but not while calls are on their way in other threads, which gRPC does not survive.
     """
 
     def __init__(self, target: str, *, timeout: float | None = 60.0) -> None:
@@ -78,6 +82,8 @@ class Client:
         self._known: dict[bytes, bytes] = {}
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        # Making one takes longer than a small call.
+        self._stub: Any = None
         self._session: Session | None = None
         self._process = 0
 
@@ -239,7 +245,9 @@ class Client:
         with self._lock:
             # A channel does not survive a fork.
             if self._channel is None or self._process != os.getpid():
+                check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+                self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
                 self._session = None
                 self._process = os.getpid()
             return self._channel
@@ -250,8 +258,13 @@ class Client:
 
     def _open_session(self) -> Session:
         """Return the stream that small questions share, opened if there is none."""
+        self._connected()
+        session = self._session
+        if session is not None and not session.is_lost:
+            return session
         opener = self._stream()
         with self._lock:
+            # Another thread may have been faster.
             if self._session is None or self._session.is_lost:
                 self._session = Session(opener, self.target)
             return self._session
@@ -260,9 +273,9 @@ class Client:
         return self.timeout if timeout is None else check_timeout(timeout)
 
     def _call(self, method: str, request: Any, timeout: float | None) -> Any:
-        stub = service_pb2_grpc.GraphServiceStub(self._connected())  # type: ignore[no-untyped-call]
+        self._connected()
         try:
-            return getattr(stub, method)(request, timeout=self._seconds(timeout))
+            return getattr(self._stub, method)(request, timeout=self._seconds(timeout))
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
         except ValueError as error:
@@ -311,7 +324,7 @@ class Client:
                 return session.finish(session.start(asked, seconds), seconds)
             except SessionLostError as lost:
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or isinstance(lost.error, StoppedError):
+                if last or lost.is_closed:
                     raise lost.error from None
         raise AssertionError
 

@@ -137,11 +137,13 @@ def named_tensors(
     arrays: Mapping[str, Array], beside: list[Array] | None = None, weak: Iterable[str] = ()
 ) -> list[tensor_pb2.NamedTensor]:
     """Return arrays with their names as tensors; see `tensor_from_array`."""
+    if not weak:
+        return [
+            tensor_pb2.NamedTensor(name=name, tensor=tensor_from_array(array, beside)) for name, array in arrays.items()
+        ]
     return [
         tensor_pb2.NamedTensor(
-            name=name,
-            tensor=tensor_from_array(array, None if name in weak else beside),
-            weak=name in weak,
+            name=name, tensor=tensor_from_array(array, None if name in weak else beside), weak=name in weak
         )
         for name, array in arrays.items()
     ]

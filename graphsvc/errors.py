@@ -37,7 +37,7 @@ The tree::
     │   ├── GateContractError           it returned what the contract forbids
     │   └── GateDefinitionError         its class breaks the contract
     ├── PluginError                     a plugin that cannot be used
-    ├── LimitError                      more than the server allows
+    ├── LimitError                      more than the server allows, or than there is memory
     ├── DrawingError                    a picture that cannot be made in this format
     ├── StoppedError                    an evaluation was stopped between two gates
     │   └── DeadlineError
@@ -110,6 +110,7 @@ __all__ = [
     "UnregisteredGateError",
     "did_you_mean",
     "error_classes",
+    "nearest",
     "quoted",
 ]
 
@@ -389,7 +390,7 @@ class PluginError(GraphsvcError):
 
 
 class LimitError(GraphsvcError):
-    """A request is larger than the server allows; sending it again does not help."""
+    """A request is larger than the server allows, or than there is memory for; sending it again does not help."""
 
     reason = "LIMIT_EXCEEDED"
 
@@ -476,16 +477,23 @@ def error_classes() -> Iterator[type[GraphsvcError]]:
 
 
 def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.7) -> str:
-    """Return `" Did you mean 'sigmoid'?"`, or nothing where no candidate is near, or goes on where `name` ends."""
+    """Return `" Did you mean 'sigmoid'?"`, or nothing where no candidate is near."""
+    near = nearest(name, candidates, cutoff)
+    return f" Did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.7) -> str | None:
+    """Return what differs from `name` in its case or in a few letters, or what one of the two begins with."""
     candidates = list(itertools.islice(candidates, _MOST_CANDIDATES + 1))
     # A stranger's names may be long and many, and likeness is dear.
     if len(name) > 128 or len(candidates) > _MOST_CANDIDATES:
-        return ""
-    near = difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff)
+        return None
+    near = [candidate for candidate in candidates if candidate.lower() == name.lower()]
+    near += difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff)
     if not near and cutoff < 1:
         near = [candidate for candidate in candidates if candidate and name.startswith(candidate)]
         near += [candidate for candidate in candidates if len(name) > 2 and candidate.startswith(name)]
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None
 
 
 def quoted(value: object, limit: int = 60) -> str:

@@ -21,11 +21,15 @@ Opener = Callable[..., Any]
 
 
 class SessionLostError(Exception):
-    """The stream ended before the answer came; `error` says why. What was asked may be asked again."""
+    """The stream ended before the answer came; `error` says why.
+
+    What was asked may be asked again, unless the client was closed: `is_closed`.
+    """
 
     def __init__(self, error: GraphsvcError) -> None:
         super().__init__(error)
         self.error = error
+        self.is_closed = type(error) is StoppedError
 
 
 class _Waiting:

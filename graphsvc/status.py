@@ -4,6 +4,7 @@ A status carries a `google.rpc.ErrorInfo` with the domain `graphsvc`, the error'
 stranger's exception, no path and no class name leaves the server.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -60,6 +61,9 @@ _CODES: Final[dict[type[GraphsvcError], int]] = {
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Tells the retries of gRPC's clients, in every language, when to try again; a negative number that it is of no use."""
+
+_TOO_LARGE: Final = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
+"""What gRPC says where a message is over the limit, before the server sees it."""
 
 _LONGEST_MESSAGE: Final = 512
 _LONGEST_FACT: Final = 160
@@ -152,8 +156,16 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> GraphsvcError:
         return DeadlineError("The deadline passed before the server answered. Give the call a longer timeout.")
     if code is grpc.StatusCode.CANCELLED:
         return StoppedError("The call was cancelled.")
+    if sizes := _TOO_LARGE.search(details):
+        asked, most = map(int, sizes.groups())
+        msg = f"The message has {asked:,} bytes; the server at {target!r} takes {most:,} (--max-message-bytes or "
+        msg += "GRAPHSVC_MAX_MESSAGE_BYTES there). Send less at a time."
+        return LimitError(msg, limit="max_message_bytes", asked=str(asked))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return LimitError(f"Server or client allow no more ({details[:200]}). Send or ask for less.")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        msg = f"At {target!r} is no server of graphsvc, or one of another version. Mend the target."
+        return ServerError(msg, code=code.name)
     return ServerError(f"The server at {target!r} answered {code.name}: {details[:200]}", code=code.name)
 
 

@@ -22,9 +22,9 @@ class SubGraph(ABC):
     Calls are pure, and any number of them may run at once. A graph sees nothing but its own inputs: whatever it is
     to read is handed to it.
 
-    Calls take plain arrays of NumPy alone: dual arrays and symbols of a recording are refused with
-    `NotDifferentiableError` and `TypeError`, so a gate that holds a graph is never fused, and a second derivative
-    through it is refused and never wrong.
+    Calls take plain arrays, and arrays that carry tangents, which come out with those of the results: so a gate that
+    does nothing but call its graph has every derivative that the graph has. Symbols of a recording are refused, so a
+    gate that holds a graph is never fused.
 
     Attributes:
         name: Name of the graph.
@@ -89,6 +89,21 @@ class SubGraph(ABC):
 
         Raises:
             GraphsvcError: Forward or backward fails; the message names the node within the graph.
+        """
+
+    @abstractmethod
+    def jvp(self, operands: Sequence[Array], tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
+        """Run the graph along a direction.
+
+        Args:
+            operands: The inputs, in their order.
+            tangents: How fast each moves, of its shape and dtype; None where it does not.
+
+        Returns:
+            How fast each output moves, of its shape and dtype; None if it is no floating-point one.
+
+        Raises:
+            GraphsvcError: The graph cannot be run, or not along a direction; the message names the node within it.
         """
 
     def __repr__(self) -> str:

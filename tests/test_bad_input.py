@@ -1,45 +1,20 @@
 """Bad input of every kind: its own error class, a stable reason, the right gRPC status, and the server goes on."""
 
-import re
-from collections.abc import Callable
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 import graphsvc
 from graphsvc import ComputationalGraph, errors
-from graphsvc.codec import graph_from_document, named_tensors
-from graphsvc.v1 import graph_pb2, service_pb2, tensor_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 INTERNAL = grpc.StatusCode.INTERNAL
-
-EVALUATE = "/graphsvc.v1.GraphService/Evaluate"
-
-
-def message(expression: str = "f = (x + y) * z", **inputs: Any) -> service_pb2.EvaluateRequest:
-    """Return a request as a client would send it."""
-    graph = graphsvc.parse(expression)
-    arrays = {name: np.asarray(value) for name, value in inputs.items()}
-    return service_pb2.EvaluateRequest(graph=graph_from_document(graph.document()), inputs=named_tensors(arrays))
-
-
-def good() -> service_pb2.EvaluateRequest:
-    """Return a request that has an answer."""
-    return message(x=-2.0, y=5.0, z=-4.0)
-
-
-def changed(change: Callable[[service_pb2.EvaluateRequest], Any]) -> bytes:
-    """Return a good request with one change."""
-    request = good()
-    change(request)
-    return request.SerializeToString()
 
 
 @dataclass(frozen=True)
@@ -177,269 +152,6 @@ def test_an_attribute_is_refused_with_its_path(expression: str, path: str, clien
         assert caught.value.facts["attribute"] == path.rpartition(".")[2]
 
 
-def set_tensor(**parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
-    """Return a change of the tensor of the input x."""
-
-    def change(request: service_pb2.EvaluateRequest) -> None:
-        request.inputs[0].tensor.ClearField("shape")
-        tensor = {"dtype": tensor_pb2.DTYPE_FLOAT64, "shape": [], "data": bytes(8)} | parts
-        request.inputs[0].tensor.CopyFrom(tensor_pb2.Tensor(**tensor))
-
-    return change
-
-
-def with_graph(**parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
-    """Return a change that sets fields of the graph."""
-
-    def change(request: service_pb2.EvaluateRequest) -> None:
-        for name in parts:
-            request.graph.ClearField(name)
-        request.graph.MergeFrom(graph_pb2.Graph(**parts))
-
-    return change
-
-
-def node(index: int, **parts: Any) -> Callable[[service_pb2.EvaluateRequest], None]:
-    """Return a change of a node of the graph."""
-
-    def change(request: service_pb2.EvaluateRequest) -> None:
-        for name in parts:
-            request.graph.nodes[index].ClearField(name)
-        request.graph.nodes[index].MergeFrom(graph_pb2.Node(**parts))
-
-    return change
-
-
-A = graph_pb2.Attribute
-S = graph_pb2.Scalar
-WIRE: dict[str, tuple[bytes, type[errors.GraphsvcError], str, grpc.StatusCode]] = {
-    "garbage": (bytes(range(256)), errors.MessageError, "no graphsvc.v1.EvaluateRequest", INVALID),
-    "a truncated message": (good().SerializeToString()[:-3], errors.MessageError, "no graphsvc", INVALID),
-    "a varint of 11 bytes": (b"\x08" + b"\xff" * 11, errors.MessageError, "no graphsvc", INVALID),
-    "text that is no UTF-8": (b"\x1a\x04\x0a\x02\xff\xfe", errors.MessageError, "no graphsvc", INVALID),
-    "an empty message": (b"", errors.RequestError, "no graph", INVALID),
-    "an unknown digest": (
-        changed(lambda r: setattr(r, "graph_digest", bytes(32))),
-        errors.UnknownGraphError,
-        "Send the graph",
-        NOT_FOUND,
-    ),
-    "a digest of 5 bytes": (
-        changed(lambda r: setattr(r, "graph_digest", b"short")),
-        errors.UnknownGraphError,
-        "No graph",
-        NOT_FOUND,
-    ),
-    "an empty graph": (changed(lambda r: r.graph.Clear()), errors.DocumentError, "graphsvc", INVALID),
-    "no outputs": (changed(with_graph(outputs=[])), errors.UnknownOutputError, "no outputs", INVALID),
-    "another format": (changed(with_graph(format_version=2)), errors.DocumentError, "graphsvc", INVALID),
-    "data too short": (changed(set_tensor(data=bytes(7))), errors.TensorError, "got 7 bytes.*takes 8", INVALID),
-    "data too long": (changed(set_tensor(data=bytes(9))), errors.TensorError, "got 9 bytes.*takes 8", INVALID),
-    "a negative dimension": (changed(set_tensor(shape=[-1])), errors.TensorError, "a shape has", INVALID),
-    "a product that overflows": (
-        changed(set_tensor(shape=[2**31 - 1] * 32)),
-        errors.TensorError,
-        "got 8 bytes",
-        INVALID,
-    ),
-    "a dimension beyond the limit": (
-        changed(set_tensor(shape=[0, 2**62], data=b"")),
-        errors.TensorError,
-        "a shape has",
-        INVALID,
-    ),
-    "33 dimensions": (changed(set_tensor(shape=[1] * 33)), errors.TensorError, "at most 32", INVALID),
-    "a million dimensions": (changed(set_tensor(shape=[1] * 10**6)), errors.TensorError, "at most 32", INVALID),
-    "an empty shape that NumPy cannot hold": (
-        changed(set_tensor(shape=[0, 2**31 - 1, 2**31 - 1], data=b"")),
-        errors.TensorError,
-        "a shape has",
-        INVALID,
-    ),
-    "a weak input": (changed(lambda r: setattr(r.inputs[0], "weak", True)), errors.TensorError, "weak", INVALID),
-    "an attribute named self": (
-        changed(node(0, attributes=[A(name="self", scalar=S(integer=1))])),
-        errors.AttributeValueError,
-        "no attribute 'self'",
-        INVALID,
-    ),
-    "an attribute that is not none": (
-        changed(node(0, attributes=[A(name="a", scalar=S(none=False))])),
-        errors.DocumentError,
-        "no value",
-        INVALID,
-    ),
-    "a list of a million empty lists": (
-        changed(
-            node(
-                0,
-                attributes=[
-                    A(name="a", list=graph_pb2.List(items=[graph_pb2.Item(list=graph_pb2.ScalarList())] * 10**6))
-                ],
-            )
-        ),
-        errors.DocumentError,
-        "at most 1024 items",
-        INVALID,
-    ),
-    "a declared shape of a million": (
-        changed(lambda r: r.graph.inputs[0].shape.dimensions.extend([-5] * 10**6)),
-        errors.DocumentError,
-        "at most 32 axes",
-        INVALID,
-    ),
-    "many nodes that are all wrong": (
-        changed(lambda r: r.graph.nodes.extend([graph_pb2.Node(operands=[""])] * 50_000)),
-        errors.InvalidNameError,
-        "nodes.2..name",
-        INVALID,
-    ),
-    "empty outputs": (changed(lambda r: r.outputs.SetInParent()), errors.RequestError, "outputs is empty", INVALID),
-    "no dtype": (changed(set_tensor(dtype=0)), errors.TensorError, "no dtype of number 0", INVALID),
-    "an unknown dtype": (changed(set_tensor(dtype=9999)), errors.TensorError, "no dtype of number 9999", INVALID),
-    "booleans that are neither": (changed(set_tensor(dtype=1, data=b"\xff")), errors.TensorError, "0 and 1", INVALID),
-    "an input twice": (changed(lambda r: r.inputs.append(r.inputs[0])), errors.DuplicateInputError, "twice", INVALID),
-    "an input without tensor": (
-        changed(lambda r: r.inputs[0].ClearField("tensor")),
-        errors.TensorError,
-        "dtype",
-        INVALID,
-    ),
-    "an input of no name": (
-        changed(lambda r: setattr(r.inputs[0], "name", "")),
-        errors.UnknownInputError,
-        "''",
-        INVALID,
-    ),
-    "a node name with markup": (changed(node(0, name="<script>")), errors.InvalidNameError, "nodes.0..name", INVALID),
-    "a node name of 1 MiB": (changed(node(0, name="n" * 2**20)), errors.InvalidNameError, "nodes.0..name", INVALID),
-    "a node without a gate": (changed(node(0, gate="")), errors.InvalidNameError, "nodes.0..gate", INVALID),
-    "a node named as an input": (changed(node(0, name="x")), errors.DuplicateNameError, "nodes.0..name", INVALID),
-    "two nodes of one name": (changed(node(0, name="f")), errors.DuplicateNameError, "nodes.1..name", INVALID),
-    "a dangling operand": (
-        changed(node(1, operands=["q", "z"])),
-        errors.UnknownReferenceError,
-        "nodes.1..operands.0.",
-        INVALID,
-    ),
-    "an output of no gate node": (
-        changed(node(1, operands=["x:z", "z"])),
-        errors.UnknownReferenceError,
-        "'x' has no such output",
-        INVALID,
-    ),
-    "an output that a node lacks": (
-        changed(node(1, operands=["add.1:w", "z"])),
-        errors.UnknownReferenceError,
-        "Its outputs: z",
-        INVALID,
-    ),
-    "a self-loop": (changed(node(1, operands=["f", "z"])), errors.CycleError, "'f' -> 'f'", INVALID),
-    "a cycle": (changed(node(0, operands=["f", "y"])), errors.CycleError, "depend on each other", INVALID),
-    "an attribute without a value": (
-        changed(node(0, attributes=[A(name="a")])),
-        errors.DocumentError,
-        "nodes.0..attributes",
-        INVALID,
-    ),
-    "an attribute twice": (
-        changed(node(0, attributes=[A(name="a", scalar=S(none=True))] * 2)),
-        errors.DocumentError,
-        "twice",
-        INVALID,
-    ),
-    "a list with an empty item": (
-        changed(node(0, attributes=[A(name="a", list=graph_pb2.List(items=[graph_pb2.Item()]))])),
-        errors.DocumentError,
-        "no value",
-        INVALID,
-    ),
-    "a constant without a value": (
-        changed(with_graph(constants=[graph_pb2.Constant(name="c")])),
-        errors.DocumentError,
-        "constants.0.",
-        INVALID,
-    ),
-    "a constant that contradicts itself": (
-        changed(
-            with_graph(
-                constants=[graph_pb2.Constant(name="c", tensor=tensor_pb2.Tensor(dtype=12, shape=[3], data=b"1"))]
-            )
-        ),
-        errors.TensorError,
-        "constants.0..tensor",
-        INVALID,
-    ),
-    "an input of an unknown dtype": (
-        changed(lambda r: setattr(r.graph.inputs[0], "dtype", 77)),
-        errors.DocumentError,
-        "inputs.0..dtype",
-        INVALID,
-    ),
-    "a declared dimension of -7": (
-        changed(lambda r: r.graph.inputs[0].shape.dimensions.append(-7)),
-        errors.DocumentError,
-        "inputs.0..shape",
-        INVALID,
-    ),
-    "a gate version of 0": (
-        changed(with_graph(gates=[graph_pb2.GateVersion(gate="add")])),
-        errors.DocumentError,
-        "gates.add",
-        INVALID,
-    ),
-    "a gate version that is not installed": (
-        changed(with_graph(gates=[graph_pb2.GateVersion(gate="add", version=9)])),
-        errors.GateVersionError,
-        "version 9",
-        NOT_FOUND,
-    ),
-    "a gate version twice": (
-        changed(with_graph(gates=[graph_pb2.GateVersion(gate="add", version=1)] * 2)),
-        errors.DocumentError,
-        "twice",
-        INVALID,
-    ),
-    "an output gradient twice": (
-        changed(lambda r: r.output_gradients.tensors.extend(named_tensors({"f": np.ones(())}) * 2)),
-        errors.DuplicateInputError,
-        "twice",
-        INVALID,
-    ),
-    "an input of rank 20 numbers as names": (
-        changed(lambda r: r.wrt.names.append("q" * 5000)),
-        errors.UnknownGradientError,
-        "is none",
-        INVALID,
-    ),
-}
-
-
-@pytest.mark.parametrize("what", WIRE)
-def test_bytes_without_an_answer_are_refused(what: str, target: str):
-    """The right status with reason and details, in time, and the next good request is answered."""
-    data, error, says, code = WIRE[what]
-    with grpc.insecure_channel(target) as channel:
-        evaluate = channel.unary_unary(EVALUATE)
-        with pytest.raises(grpc.RpcError) as caught:
-            evaluate(data, timeout=20)
-        assert caught.value.code() is code, caught.value.details()
-        status = rpc_status.from_call(caught.value)
-        info = error_details_pb2.ErrorInfo()
-        assert status.details[0].Unpack(info)
-        assert (info.domain, info.reason) == ("graphsvc", error.reason), caught.value.details()
-        assert len(caught.value.details().encode()) <= 512
-        assert re.search(says, caught.value.details()), caught.value.details()
-        response = service_pb2.EvaluateResponse.FromString(evaluate(good().SerializeToString(), timeout=20))
-        assert np.frombuffer(response.outputs[0].tensor.data)[0] == -12
-
-
-def test_no_wire_case_passes_by_accident(target: str):
-    """Without its change, the request that the cases are made of has an answer."""
-    with grpc.insecure_channel(target) as channel:
-        assert channel.unary_unary(EVALUATE)(changed(lambda _: None), timeout=20)
-
-
 ARRAYS = {
     "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
     "transposed": np.arange(6.0).reshape(2, 3).T,
@@ -481,3 +193,63 @@ def test_arrays_of_every_layout_come_back_bit_for_bit(what: str, how: str, clien
     assert outputs["f"].tobytes() == native.tobytes()
     assert outputs["f"].flags.writeable
     assert not np.shares_memory(outputs["f"], array)
+
+
+LONG = 5 * 10**6
+"""Its square in float64 is more than any process can address."""
+
+
+@pytest.mark.parametrize("method", ["value_and_grad", "debug", "forward", "jvp", "hvp", "jacobian"])
+@pytest.mark.parametrize(
+    ("expression", "node"),
+    [
+        ("f = sum(outer(x, x))", "outer.1"),
+        ("f = sum(expand_dims(x, axis=0) * expand_dims(x, axis=1))", "multiply.1"),
+    ],
+)
+def test_for_want_of_memory_node_and_bytes_are_told(expression: str, node: str, method: str):
+    """In process, whatever runs the gate: it is over a limit, and no fault of the gate's."""
+    graph = graphsvc.parse(expression)
+    x = {"x": np.ones(LONG)}
+    asked = {
+        "value_and_grad": lambda: graph.value_and_grad(x),
+        "debug": lambda: graph.value_and_grad(x, debug=True),
+        "forward": lambda: graph.forward(x),
+        "jvp": lambda: graph.jvp(x, x),
+        "hvp": lambda: graph.hvp(x, x),
+        "jacobian": lambda: graph.jacobian(x),
+    }[method]
+    with pytest.raises(errors.LimitError, match="200,000,000,000,000 bytes") as caught:
+        asked()
+    error = caught.value
+    assert (error.node, error.gate, error.facts["asked"]) == (node, node.removesuffix(".1"), str(8 * LONG**2))
+
+
+def test_memory_may_be_short_for_a_question_that_was_answered_before():
+    """In a process that may take no more than it has: the same error, and the next question is answered."""
+    code = """
+import resource
+import numpy as np
+import graphsvc
+graph = graphsvc.parse("f = sum(outer(x, y))")
+large = {"x": np.ones(4000), "y": np.ones(4000)}
+for _ in range(3):
+    graph.value_and_grad(large)
+bound = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 2**24
+resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+try:
+    graph.value_and_grad(large)
+except graphsvc.errors.LimitError as error:
+    print(error.node, error.facts["asked"])
+print(graph.value_and_grad({"x": [2.0], "y": [3.0]})[0]["f"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.split() == ["outer.1", "128000000", "6.0"], done.stderr
+
+
+def test_for_want_of_memory_a_matrix_of_derivatives_is_refused():
+    """It belongs to no node; the message says which one it is, and what to do."""
+    x = {"x": np.ones(LONG)}
+    for asked in (lambda: graphsvc.parse("f = sum(x * 2)").hessian(x), lambda: graphsvc.parse("f = x * 2").jacobian(x)):
+        with pytest.raises(errors.LimitError, match=r"by 'x' have 200,000,000,000,000 bytes. Ask for some directions"):
+            asked()

@@ -20,6 +20,9 @@ import graphsvc
 from graphsvc.cli.main import COMMANDS, main
 from graphsvc.cli.reference import pages
 from graphsvc.engine.registry import default_registry
+from graphsvc.serving.settings import Settings, flag_of
+from graphsvc.testing import serving
+from tests.planted import GOOD_MODULE, install
 
 COMMAND = [sys.executable, "-m", "graphsvc"]
 
@@ -226,16 +229,23 @@ def test_whole_numbers_are_integers_where_gates_take_no_others():
         (("doctor", "--target", "localhost:1"), 3, "No server answers"),
         (("check", "f = exp(x, x)"), 1, "ARITY_MISMATCH"),
         (("gates", "sigmoyd"), 1, "Did you mean 'sigmoid'"),
+        (("grad", "f = a * 2", "A=2"), 1, "Did you mean 'a'"),
+        (("grad", "f = x * 2", "x=[1,2]"), 1, "Give --output-gradient f=..., or make it one number, as by sum(...)."),
+        (("grad", "f = complex(x, x)", "x=1"), 1, "Give --output-gradient f=..., or make it real"),
+        (("grad", "f = x * 2; g = x", "x=1"), 1, "at them, --output-gradient f=..., or ask for one alone, --output f."),
+        (("grad", "f = take(x, i)", "x=[1,2]", "i=[1]", "--wrt", "i"), 1, "or leave it out of --wrt"),
+        (("grad", "f = x > 1", "x=2"), 1, "Ask for outputs alone with `graphsvc run`"),
+        (("hvp", "f = x", "x=1", "--along", "x=1", "--vectors", "0"), 1, "vectors says how many there are"),
         (("grad", "f = take(x, i)", "x=[1,2]", "i=[0.5]"), 1, "must be of an integer dtype, got float64"),
         (("grad", "f = take(x, i)", "x=[1,2]", "i=[[0],[0,1]]"), 1, "unequal length"),
-        (("serve", "--port", "99999"), 2, "--port (or GRAPHSVC_PORT)"),
+        (("serve", "--port", "99999"), 2, "--port or GRAPHSVC_PORT: "),
         (("grad", "f = x", "x=1", "--target", "localhost"), 3, "Write HOST:PORT"),
         (("grad", "f = x", "x=1", "--target", "http://localhost:1"), 3, "Write HOST:PORT"),
         (("serve", "--plugin", "none"), 1, "not installed"),
-        (("grad", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
-        (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "Debugging runs here"),
-        (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
-        (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "Profiling runs here"),
+        (("grad", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "--debug looks on gate by gate"),
+        (("run", "f = x", "x=1", "--debug", "--target", "localhost:1"), 2, "--debug looks on gate by gate"),
+        (("grad", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "--profile looks on gate by gate"),
+        (("run", "f = x", "x=1", "--profile", "--target", "localhost:1"), 2, "--profile looks on gate by gate"),
         (("grad", "f = x", "x=1", "--draw", "--target", "localhost:1"), 3, "SERVER_UNREACHABLE"),
         (("draw", "f = x", "x=1", "--target", "localhost:1"), 3, "SERVER_UNREACHABLE"),
         (("grad", "f = x", "x=1", "--draw", "--json"), 2, "Leave out --json"),
@@ -253,6 +263,38 @@ def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == "" or arguments[0] == "doctor"
+
+
+@pytest.fixture(scope="module")
+def bench_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plugin `bench` with the gate `logcosh`, which begins like others of graphsvc's own."""
+    folder = tmp_path_factory.mktemp("bench")
+    install(folder, "bench", GOOD_MODULE.replace("twice", "logcosh"))
+    return folder
+
+
+def test_a_gate_of_a_plugin_is_suggested_without_its_namespace(bench_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Here, where its plugin is imported to know, and on a server, of which the message then speaks."""
+    with serving(path=[bench_folder]) as target:
+        for command in (("grad", "f = sum(logcosh(x))", "x=1"), ("gates", "logcosh"), ("gates", "logcos")):
+            there = run(*command, "--target", target).stderr
+            assert "on the server. Did you mean 'bench.logcosh'? List them with `graphsvc gates --target" in there
+        assert "No plugin 'other' is installed on the server." in run("gates", "other.x", "--target", target).stderr
+        assert "bench.logcosh" in run("gates", "bench", "--target", target).stdout
+    assert "bench" not in run("gates", "logcosh").stderr
+    monkeypatch.setenv("PYTHONPATH", str(bench_folder))
+    for command in (("grad", "f = sum(logcosh(x))", "x=1"), ("gates", "logcosh"), ("gates", "logcos")):
+        assert "here. Did you mean 'bench.logcosh'? List them with `graphsvc gates`." in run(*command).stderr
+
+
+def test_gates_of_a_plugin_are_listed(bench_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By its namespace, they alone; of one that cannot be used it is said why."""
+    monkeypatch.setenv("PYTHONPATH", str(bench_folder))
+    assert [gate["name"] for gate in json.loads(run("gates", "bench", "--json").stdout)] == ["bench.logcosh"]
+    assert run("gates", "bench.logcosh").stdout.startswith("bench.logcosh(x)")
+    install(tmp_path, "broken", "raise ValueError('no licence')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "ValueError: no licence" in run("gates", "broken").stderr
 
 
 def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -283,6 +325,25 @@ def test_check_compares_gradients():
     assert done.returncode == 1
     assert "WRONG" in done.stdout
     assert "'x'" in done.stderr
+
+
+def test_check_asks_a_server(bench_folder: Path):
+    """Whose gates are not here: the graph alone, at inputs, and its gradients; a wrong gradient is found there too."""
+    with serving(path=[bench_folder]) as target:
+        there = ("--target", target)
+        assert "every gate of the graph" in run("check", "f = bench.logcosh(x)", *there).stdout
+        assert "float64[2]" in run("check", "f = bench.logcosh(x)", "x=[1,2]", *there).stdout
+        assert " ok" in run("check", "f = bench.logcosh(x) * y", "x=[1,2]", "y=3", "--gradients", *there).stdout
+        assert "WRONG" in run("check", "f = max(x, 0)", "x=0.0000001", "--gradients", *there).stdout
+        for arguments, code, says in (
+            (("f = bench.logcsh(x)",), 1, "on the server. Did you mean 'bench.logcosh'?"),
+            (("f = bench.logcosh(x, x)",), 1, "ARITY_MISMATCH"),
+            (("f = bench.logcosh(x) @ y", "x=[1,2]", "y=[1]"), 1, "SHAPE_MISMATCH"),
+            (("f = x", "x=1", "--plan"), 2, "--plan shows how the graph would run here"),
+        ):
+            done = run("check", *arguments, *there)
+            assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+    assert "No plugin 'bench' is installed here" in run("check", "f = bench.logcosh(x)").stderr
 
 
 def test_gates_lists_and_describes(target: str):
@@ -330,11 +391,48 @@ def test_pages_are_written_anew(tmp_path: Path):
     assert {path.name for path in tmp_path.glob("*")} == set(pages())
 
 
-def test_doctor_examines_a_server(target: str):
-    """It asks the server for a gradient and compares it."""
+def test_doctor_examines_a_server(target: str, bench_folder: Path, tmp_path: Path):
+    """It asks the server for a gradient and compares it, and lists its plugins; one that is refused is a finding."""
     done = run("doctor", "--target", target)
     assert done.returncode == 0
     assert f"server {target}" in done.stdout
+    assert re.search(rf"ok +plugins of {target} +none", done.stdout)
+    with serving(path=[bench_folder]) as served:
+        done = run("doctor", "--target", served)
+        assert re.search(rf"ok +plugins of {served} +bench \(planted-bench 1.5\)", done.stdout)
+    install(tmp_path, "broken", "raise ValueError('no licence')")
+    with serving(path=[bench_folder, tmp_path]) as served:
+        done = run("doctor", "--target", served)
+        assert done.returncode == 1
+        assert re.search(rf"FAILED +plugins of {served} +'broken' \(failed\) cannot be used there", done.stdout)
+
+
+def test_a_server_says_what_plugins_it_has(bench_folder: Path, tmp_path: Path):
+    """One line for those that are loaded, and one of the log for each that is not, with the cause."""
+    install(tmp_path, "broken", "raise ValueError('no licence')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(bench_folder), str(tmp_path)])}
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        assert process.stdout.readline() == "plugins: bench (planted-bench 1.5)\n"
+        process.send_signal(signal.SIGTERM)
+        (line,) = process.communicate(timeout=20)[1].splitlines()
+    assert "The plugin 'broken' is not loaded (failed): " in line
+    assert line.endswith("ValueError: no licence")
+
+
+def test_every_setting_is_a_flag():
+    """Of `graphsvc serve`, with what it is; it counts before the environment."""
+    shown = " ".join(help_text(("serve",)).split())
+    for name, field in Settings.model_fields.items():
+        assert f" {flag_of(name)} " in shown
+        assert name == "plugins" or field.description.split()[0] in shown
+    with serving("--max-nodes", "1", environment={"GRAPHSVC_MAX_NODES": "9"}) as target:
+        refused = run("run", "f = -(-x)", "x=1", "--target", target).stderr
+        assert "this server takes 1 (--max-nodes or GRAPHSVC_MAX_NODES)" in refused
+    done = run("serve", "--max-nodes", "0")
+    assert (done.returncode, "--max-nodes or GRAPHSVC_MAX_NODES: " in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("command", every_command(), ids=lambda command: " ".join(command) or "graphsvc")
@@ -379,7 +477,7 @@ print("imported:", sorted(heavy & set(sys.modules)))
 def test_every_command_is_in_the_help():
     """The table of lazy commands and the modules agree."""
     folder = Path(importlib.import_module("graphsvc.cli").__file__).parent
-    helpers = {"__init__", "arguments", "derivatives", "main", "printing", "reference", "scaffold"}
+    helpers = {"__init__", "arguments", "main", "printing", "question", "reference", "scaffold"}
     modules = {path.stem for path in folder.glob("*.py")} - helpers
     assert modules == set(COMMANDS)
     assert main.name == "main"

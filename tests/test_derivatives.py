@@ -1,14 +1,18 @@
 """Derivatives along directions, second derivatives, Jacobians and Hessians: right, or refused."""
 
+import contextlib
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import graphsvc
+from graphsvc.arrays import Array
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import (
     DtypeError,
+    GateContractError,
     GateDefinitionError,
     NotDifferentiableError,
     OutputGradientError,
@@ -59,6 +63,29 @@ def test_a_gate_that_loses_a_tangent_is_refused(cls: type[Gate]):
     assert caught.value.reason == "TANGENT_LOST"
     with pytest.raises(TangentLostError):
         graph.hessian(inputs)
+
+
+@pytest.mark.parametrize("cls", REFUSED, ids=lambda cls: cls.name)
+def test_a_gate_that_loses_a_tangent_is_refused_in_a_held_graph_too(cls: type[Gate]):
+    """With the node that holds the graph; where the gate within was found, with that as well."""
+    body = ComputationalGraph()
+    body.output("z", body.add(cls(), body.input("x"), name="within"))
+    inputs = {"x": X, "w": np.array([1.0, 3.0, -2.0])}
+    for depth in (1, 2):
+        held = ComputationalGraph()
+        held.output("z", held.add("checkpoint", held.input("x"), body=body, name="outer"))
+        graph = ComputationalGraph()
+        z = graph.add("checkpoint", graph.input("x"), body=held if depth == 2 else body, name="outer")
+        graph.output("f", graph.add("sum", z * graph.input("w")))
+        _, gradients = graph.value_and_grad(inputs)
+        v = np.array([1.0, -2.0, 0.5])
+        with contextlib.suppress(TangentLostError):
+            # What loses tangents in backward alone has this one.
+            assert graph.jvp(inputs, {"x": v})[1]["f"] == pytest.approx(gradients["x"] @ v, rel=1e-9)
+        with pytest.raises(TangentLostError, match="'outer'") as caught:
+            graph.hvp(inputs, {"x": v})
+        assert caught.value.node == "outer"
+        assert caught.value.facts.get("inner_node", "within") in ("within", "outer")
 
 
 def test_a_rectifier_at_zero_has_no_second_derivative_to_disagree_about():
@@ -192,6 +219,156 @@ def test_a_jacobian_is_one_by_rows_and_by_columns(rows: int):
     both = graph.jacobian({"W": w, "x": x}, outputs=["z"])
     assert both["z"]["W"].shape == (rows, rows, 4)
     assert list(both) == ["z"]
+
+
+class Counted(Elementwise):
+    """Tells how often its backward ran."""
+
+    name: ClassVar[str] = "counted"
+    calls: ClassVar[list[tuple[int, ...]]] = []
+
+    def forward(self, x: Array) -> Array:
+        return x * x
+
+    def backward(self, dz: Array, x: Array) -> Array:
+        self.calls.append(dz.shape)
+        return 2 * dz * x
+
+
+@pytest.mark.parametrize(("shape", "least", "most"), [((6,), 1, 1), ((20, 2**13), 2, 19)])
+def test_rows_run_several_at_a_time(shape: tuple[int, ...], least: int, most: int):
+    """A backward sees the shape of one and runs once for all; where arrays are large, for fewer at a time."""
+    graph = ComputationalGraph()
+    z = graph.add(Counted(), graph.input("x"))
+    graph.output("z", graph.add("sum", z, axis=1) if len(shape) > 1 else z)
+    x = np.random.default_rng(3).normal(size=shape)
+    Counted.calls.clear()
+    jacobian = graph.jacobian({"x": x})["z"]["x"]
+    assert least <= len(Counted.calls) <= most
+    assert set(Counted.calls) == {shape}
+    for k, row in enumerate(jacobian):
+        expected = np.zeros(shape)
+        expected[k] = 2 * x[k]
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_columns_run_several_at_a_time():
+    """An elementwise gate's tangents come of one backward for all columns, after that of the random direction."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add("broadcast_to", graph.add(Counted(), graph.input("x")), shape=(5, 3)))
+    Counted.calls.clear()
+    jacobian = graph.jacobian({"x": X})["z"]["x"]
+    assert len(Counted.calls) == 2
+    np.testing.assert_allclose(jacobian, np.broadcast_to(np.diag(2 * X), (5, 3, 3)))
+
+
+def by_mask(dz: Array, x: Array) -> Array:
+    """Write to parts that a mask picks: of a stack it would pick rows, where there are as many as elements."""
+    dx = np.zeros_like(x)
+    dx[x > -9] = 2 * dz[x > -9]
+    return dx
+
+
+BACKWARDS = {
+    "mask": by_mask,
+    "mask of its own": lambda dz, x: 2 * dz[x > -9],
+    "loop": lambda dz, x: np.array([2 * element for element in dz]),
+    "numbers": lambda dz, x: 2 * np.asarray(dz),
+    "branch": lambda dz, x: 2 * dz if np.any(dz != 0) else dz,
+    "sorted and back": lambda dz, x: 2 * dz[np.argsort(x)][np.argsort(np.argsort(x))],
+    "in place": lambda dz, x: np.multiply(dz, 2, out=np.empty(3)),
+    "by a length": lambda dz, x: 2 * dz.reshape(len(dz), -1).reshape(-1),
+    "by flat": lambda dz, x: 2 * np.fromiter(dz.flat, float),
+}
+
+
+@pytest.mark.parametrize("backward", BACKWARDS)
+@pytest.mark.parametrize("by", ["rows", "columns"])
+def test_a_backward_that_takes_one_gradient_at_a_time_is_given_one(backward: str, by: str):
+    """Whatever it does with its gradient, which here has as many elements as there are of them, the matrix is right."""
+
+    class Odd(Elementwise):
+        """Twice `x`."""
+
+        name: ClassVar[str] = "odd"
+
+        def forward(self, x: Array) -> Array:
+            return 2 * x
+
+        def backward(self, dz: Array, x: Array) -> Array:
+            return BACKWARDS[backward](dz, x)
+
+    graph = ComputationalGraph()
+    z = graph.add(Odd(), graph.input("x"))
+    graph.output("z", z if by == "rows" else graph.add("broadcast_to", z, shape=(5, 3)))
+    expected = np.diag([2.0, 2.0, 2.0])
+    np.testing.assert_array_equal(
+        graph.jacobian({"x": X})["z"]["x"], expected if by == "rows" else np.broadcast_to(expected, (5, 3, 3))
+    )
+
+
+class Between(Gate):
+    """`x` as it is; backward picks with arrays around a slice, which NumPy answers with other axes first."""
+
+    name: ClassVar[str] = "between"
+
+    def forward(self, x: Array) -> Array:
+        return x.copy()
+
+    def backward(self, dz: Array) -> Array:
+        places = np.arange(2)
+        return np.moveaxis(dz[places[:, None], :, places], -1, 1)
+
+
+def test_a_pick_that_moves_axes_is_no_matter_of_a_stack():
+    """Two gradients of two rows, so that the axis that counts them has the length of another."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add(Between(), graph.input("x")))
+    many = np.random.default_rng(4).normal(size=(2, 2, 3, 2))
+    _, gradients = graph.value_and_grad({"x": many[0]}, output_gradients={"z": many}, vectors=2)
+    np.testing.assert_array_equal(gradients["x"], many)
+
+
+class Quartered(Elementwise):
+    """A quarter of `x * x`; backward reads what forward saved."""
+
+    name: ClassVar[str] = "quartered"
+    saves: ClassVar[tuple[str, ...]] = ("double",)
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        return 0.25 * x * x, 2 * x
+
+    def backward(self, dz: Array, double: Array) -> Array:
+        return 0.25 * dz * double
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_columns_come_one_by_one_where_saved_values_move(count: int):
+    """They are compared with what backward says, which is not known of many at once."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add("broadcast_to", graph.add(Quartered(), graph.input("x")), shape=(count, 3)))
+    jacobian = graph.jacobian({"x": X})["z"]["x"]
+    np.testing.assert_allclose(jacobian, np.broadcast_to(np.diag(X / 2), (count, 3, 3)))
+
+
+class Unsummed(Gate):
+    """`x` twice; backward forgets to add the two up."""
+
+    name: ClassVar[str] = "unsummed"
+
+    def forward(self, x: Array) -> Array:
+        return np.stack([x, x])
+
+    def backward(self, dz: Array) -> Array:
+        return dz
+
+
+def test_a_gradient_of_another_shape_is_refused_for_many_as_for_one():
+    """The contract holds for each gradient of a stack."""
+    graph = ComputationalGraph()
+    graph.output("z", graph.add(Unsummed(), graph.input("x")))
+    with pytest.raises(GateContractError, match="gradient of shape"):
+        graph.value_and_grad({"x": X}, output_gradients={"z": np.ones((4, 2, 3))}, vectors=4)
 
 
 def test_a_jacobian_comes_by_rows_where_a_gate_loses_tangents():

@@ -134,7 +134,7 @@ def test_results_over_the_limit_are_refused_before_they_are_there():
             lambda: client.hessian(graph, {"x": x}, output_gradients={"z": x}),
             lambda: client.jvp(graphsvc.parse("z = outer(x, x)"), {"x": x}, {"x": x}),
         ):
-            with pytest.raises(LimitError, match="max_response_bytes"):
+            with pytest.raises(LimitError, match="MAX_RESPONSE_BYTES"):
                 call()
 
 

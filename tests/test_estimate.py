@@ -271,3 +271,22 @@ def test_what_goes_through_all_lengths_grows_a_little_more(gate):
     graph = parse(f"{gate}(x)")
     once, twice = (graph.estimate({"x": np.broadcast_to(0.0, n)}, wrt=[]).flops for n in (2**16, 2**17))
     assert 2 * once < twice < 2.2 * once
+
+
+def test_a_question_that_ran_before_is_prepared_the_same():
+    """Another question of its form needs as much, is planned, and has its own answer."""
+    graph = parse("f = sum(tanh(x) * w)")
+    before = graph.prepare({"x": np.linspace(0, 1, 50), "w": np.linspace(1, 2, 50)})
+    assert not before.planned
+    before.run()
+    second = {"x": np.linspace(0, 3, 50), "w": np.linspace(5, 2, 50)}
+    again = graph.prepare(second)
+    assert again.planned
+    assert (again.estimate, again.peak_bytes) == (before.estimate, before.peak_bytes)
+    outputs, gradients = again.run()
+    evaluation = graph.forward(second)
+    assert outputs["f"] == pytest.approx(evaluation.outputs["f"], rel=1e-14)
+    for name, gradient in graph.backward(evaluation).items():
+        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-14)
+    for other in ({"wrt": ["x"]}, {"output_gradients": {"f": 2.0}}, {"wrt": []}):
+        assert not graph.prepare(second, **other).planned

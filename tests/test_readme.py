@@ -15,15 +15,19 @@ SNIPPETS = [text for kind, text in BLOCKS if kind == "python"]
 COMMANDS = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
 
 
-GUIDE = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "gates.md").read_text(), re.MULTILINE | re.DOTALL)
+GUIDES = [
+    (path.stem, kind, text)
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for kind, text in re.findall(r"^```(\w+)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+]
 
 
-@pytest.mark.parametrize("snippet", [text for kind, text in GUIDE if kind == "python"])
-def test_a_snippet_of_the_guide_runs(snippet: str, tmp_path: Path):
+@pytest.mark.parametrize("snippet", [text for _, kind, text in GUIDES if kind == "python"])
+def test_a_snippet_of_the_guides_runs(snippet: str, target: str, tmp_path: Path):
     """As it stands; the only other kind of block is the entry point of a package."""
-    assert {kind for kind, _ in GUIDE} == {"python", "toml"}
+    assert {kind for _, kind, _ in GUIDES} == {"python", "toml"}
     script = tmp_path / "snippet.py"
-    script.write_text(snippet)
+    script.write_text(snippet.replace("localhost:50051", target))
     done = subprocess.run(
         [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
     )
@@ -48,6 +52,20 @@ def test_the_benchmark_runs():
     )
     assert done.returncode == 0, done.stderr
     assert "in process" in done.stdout
+
+
+def test_the_benchmark_of_the_service_runs():
+    """A short round without peers; it checks the gradients before it times anything."""
+    script = ROOT / "benchmarks" / "bench_remote.py"
+    done = subprocess.run(
+        [sys.executable, script, "--quick", "--only", "small", "--environments", "nowhere"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "calls per second" in done.stdout
 
 
 def test_the_unit_for_systemd_runs_a_command_that_is_there():

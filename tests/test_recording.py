@@ -1343,3 +1343,17 @@ def test_powers_take_the_way_of_numbers_or_of_arrays(exponent, shape):
             outputs, gradients = graph.value_and_grad({"x": x}, output_gradients={"f": np.ones(shape)})
             assert outputs["f"].tobytes() == evaluation.outputs["f"].tobytes()
             assert gradients["x"].tobytes() == graph.backward(evaluation, {"f": np.ones(shape)})["x"].tobytes()
+
+
+def test_a_prepared_question_whose_values_take_another_way_runs_gate_by_gate():
+    """Prepared again after it ran, it meets a value that the recording did not expect, and asks for what that takes."""
+    graph = ComputationalGraph()
+    graph.output("f", graph.add("sum", graph.add(GuardedAll(), graph.input("x"))))
+    graph.prepare({"x": np.ones(3)}).run()
+    asked: list[int] = []
+    again = graph.prepare({"x": np.array([1.0, np.inf, 2.0])})
+    assert again.planned
+    outputs, gradients = again.run(None, asked.append)
+    assert outputs["f"] == 0
+    np.testing.assert_array_equal(gradients["x"], [1, 1, 1])
+    assert asked == [again.estimate.peak_bytes] or again.peak_bytes == again.estimate.peak_bytes

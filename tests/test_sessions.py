@@ -207,7 +207,7 @@ def test_a_resident_that_cannot_be_kept_is_refused():
     graph = graphsvc.parse("f = sum(data)")
     with serving(environment={"GRAPHSVC_RESIDENT_BYTES": "100"}) as target, graphsvc.connect(target) as client:
         remote = client.graph(graph, resident={"data": values(100)})
-        with pytest.raises(errors.LimitError, match="resident_bytes"):
+        with pytest.raises(errors.LimitError, match="RESIDENT_BYTES"):
             remote.value_and_grad({}, wrt=[])
 
 
@@ -330,7 +330,7 @@ def test_more_than_may_come_is_refused_before_it_comes():
         with pytest.raises(grpc.RpcError) as caught:
             converse(target, [huge.SerializeToString()])
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "max_request_bytes" in caught.value.details()
+        assert "--max-request-bytes" in caught.value.details()
 
 
 def test_who_stalls_is_not_waited_for():

@@ -10,7 +10,6 @@ import click
 import numpy as np
 
 from graphsvc.arrays import Array
-from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.reading import load, parse, with_integers
 from graphsvc.plaindata import number_from_data
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "connected",
-    "evaluate",
     "graph_argument",
     "inputs_argument",
-    "observing_options",
     "read_graph",
     "read_inputs",
     "remote_options",
@@ -41,16 +38,6 @@ def remote_options(command: _F) -> _F:
         command
     )
     return click.option("--target", metavar="HOST:PORT", help="Run on this server instead of here.")(command)
-
-
-def observing_options(command: _F) -> _F:
-    """Add `--debug` and `--profile`."""
-    command = click.option("--profile", is_flag=True, help="Measure time and bytes of each gate, run one by one.")(
-        command
-    )
-    return click.option("--debug", is_flag=True, help="Find the gates that first made a NaN or an infinity, and why.")(
-        command
-    )
 
 
 def read_graph(text: str) -> ComputationalGraph:
@@ -142,28 +129,3 @@ def connected(target: str | None, timeout: float) -> "Iterator[Client | None]":
 
     with connect(target, timeout=timeout) as client:
         yield client
-
-
-def evaluate(
-    graph: ComputationalGraph,
-    inputs: dict[str, object],
-    *,
-    target: str | None,
-    timeout: float,
-    wrt: Iterable[str] | None,
-    output_gradients: dict[str, object] | None = None,
-    outputs: Iterable[str] | None = None,
-    debug: bool = False,
-    profile: bool = False,
-) -> tuple[dict[str, Array], InputGradients]:
-    """Run a graph, here or on a server; gates are observed here alone."""
-    if target is None:
-        return graph.value_and_grad(inputs, wrt, output_gradients, outputs, debug=debug, profile=profile)
-    if debug or profile:
-        msg = f"{'Debugging' if debug else 'Profiling'} runs here, gate by gate. Leave out --target."
-        raise click.UsageError(msg)
-    # gRPC takes a quarter of a second to import, which what runs here does not need.
-    from graphsvc.client import connect
-
-    with connect(target, timeout=timeout) as client:
-        return client.value_and_grad(graph, inputs, wrt, output_gradients, outputs)

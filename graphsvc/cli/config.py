@@ -8,7 +8,7 @@ import click
 from pydantic import ValidationError
 
 from graphsvc.cli.printing import print_json, print_table
-from graphsvc.serving.settings import FILE_VARIABLE, Settings, origins
+from graphsvc.serving.settings import FILE_VARIABLE, Settings, origins, setters_of
 
 __all__ = ["config", "read_settings"]
 
@@ -27,7 +27,7 @@ def read_settings(flags: Mapping[str, Any]) -> Settings:
         if name not in Settings.model_fields:
             msg = f"There is no setting {name!r}, which the file of {FILE_VARIABLE} sets."
         else:
-            msg = f"--{name} (or GRAPHSVC_{name.upper()}): {first['msg']}, got {first['input']!r}."
+            msg = f"{setters_of(name)}: {first['msg']}, got {first['input']!r}."
         raise click.UsageError(msg) from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         msg = f"{FILE_VARIABLE}: the file cannot be read: {error}."

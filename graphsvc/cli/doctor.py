@@ -50,6 +50,7 @@ def doctor(target: str | None) -> None:
             checks.append((f"plugin {namespace}: {checkup.what}", lambda c=checkup: _found(c)))  # type: ignore[misc]
     if target:
         checks.append((f"server {target}", lambda: _server(target)))
+        checks.append((f"plugins of {target}", lambda: _plugins_of(target)))
     rows, failures = [], []
     for name, check in checks:
         try:
@@ -118,3 +119,13 @@ def _server(target: str) -> str:
         milliseconds = (time.perf_counter() - began) * 1e3
     found = _compared({name: float(array) for name, array in gradients.items()})
     return f"graphsvc {info.version} answers in {milliseconds:.1f} ms: {found}"
+
+
+def _plugins_of(target: str) -> str:
+    with connect(target, timeout=10.0) as client:
+        plugins = client.server_info().plugins
+    refused = [f"{p.namespace!r} ({p.state})" for p in plugins if p.state != PluginState.LOADED]
+    if refused:
+        msg = f"{', '.join(refused)} cannot be used there. The server's log says why."
+        raise GraphsvcError(msg)
+    return ", ".join(f"{p.namespace} ({p.distribution} {p.version})" for p in plugins) or "none"

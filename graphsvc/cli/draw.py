@@ -6,6 +6,7 @@ import click
 
 from graphsvc.cli.arguments import connected, graph_argument, inputs_argument, read_graph, read_inputs, remote_options
 from graphsvc.cli.printing import print_drawing
+from graphsvc.cli.question import OPTIONS, check_gates
 from graphsvc.drawing.drawing import FORMATS
 
 __all__ = ["draw"]
@@ -22,15 +23,9 @@ __all__ = ["draw"]
     metavar="FILE",
     help=f"Write it to this file: {', '.join(f'.{kind}' for kind in FORMATS)}. Without, it is drawn in the terminal.",
 )
-@click.option("--wrt", multiple=True, metavar="NAME", help="Only the gradient of this input; may be repeated.")
-@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only run this output; may be repeated.")
-@click.option(
-    "--output-gradient",
-    "arriving",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The gradient that arrives at an output; 1 for a single number. May be repeated.",
-)
+@OPTIONS["wrt"]
+@OPTIONS["outputs"]
+@OPTIONS["output_gradients"]
 @click.option("--fold", default=150, show_default=True, type=click.IntRange(1), help="Fold graphs of more nodes.")
 @click.option("--unfold", multiple=True, metavar="GROUP", help="Draw this group open; may be repeated.")
 @remote_options
@@ -40,8 +35,8 @@ def draw(
     *,
     path: Path | None,
     wrt: tuple[str, ...],
-    wanted: tuple[str, ...],
-    arriving: tuple[str, ...],
+    outputs: tuple[str, ...],
+    output_gradients: tuple[str, ...],
     fold: int,
     unfold: tuple[str, ...],
     target: str | None,
@@ -62,12 +57,14 @@ def draw(
         raise click.BadParameter(msg, param_hint="-o")
     made = read_graph(graph)
     given = read_inputs(inputs, made)
+    if given and target is None:
+        check_gates(made)
     with connected(target, timeout) as client:
         drawing = made.draw(
             given if given or not made.inputs else None,
-            output_gradients=read_inputs(arriving) or None,
+            output_gradients=read_inputs(output_gradients) or None,
             wrt=wrt or None,
-            outputs=wanted or None,
+            outputs=outputs or None,
             through=client,
             fold=fold,
             unfold=unfold,

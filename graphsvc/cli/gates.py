@@ -14,7 +14,7 @@ from graphsvc.cli.reference import write_pages
 from graphsvc.engine.description import GateDescription, describe_gate, field_of, gate_summary
 from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.registry import default_registry
-from graphsvc.errors import GateError, UnknownGateError, did_you_mean, quoted
+from graphsvc.errors import GateError, UnknownGateError
 
 __all__ = ["gates"]
 
@@ -26,7 +26,7 @@ __all__ = ["gates"]
 @click.option("--target", metavar="HOST:PORT", help="The gates of this server instead of those here.")
 @click.option("--pages", metavar="FOLDER", type=click.Path(path_type=Path), help="Write the reference pages there.")
 def gates(name: str | None, search: str | None, *, as_json: bool, target: str | None, pages: Path | None) -> None:
-    """List the gates that are installed here, or describe the gate NAME.
+    """List the gates that are installed here, those of one plugin, or describe the gate NAME.
 
     \b
     Example:
@@ -38,11 +38,12 @@ def gates(name: str | None, search: str | None, *, as_json: bool, target: str | 
         for path in write_pages(pages):
             click.echo(path)
         return
-    if name:
-        found = _asked(name, target) if target else _as_data(describe_gate(name))
+    if name and (found := _found(name, target)):
         print_json(found) if as_json else _print_gate(found)
         return
     known = _listed(target) if target else list(_installed())
+    if name:
+        known = [gate for gate in known if gate["name"].startswith(f"{name}.")]
     if search:
         known = list(_matching(search.lower(), known))
     if as_json:
@@ -52,6 +53,29 @@ def gates(name: str | None, search: str | None, *, as_json: bool, target: str | 
     else:
         rows = [(g["name"], ", ".join(g["operands"]), g["documentation"].split("\n")[0]) for g in known]
         print_table(("gate", "operands", "what it computes"), rows)
+
+
+def _found(name: str, target: str | None) -> dict[str, Any] | None:
+    """Return all that there is to know of a gate; None where the name is that of a plugin.
+
+    Raises:
+        UnknownGateError: It is neither.
+        PluginError: The plugin cannot be used.
+    """
+    try:
+        return _asked(name, target) if target else _as_data(describe_gate(name))
+    except UnknownGateError:
+        if target:
+            if any(gate["name"].startswith(f"{name}.") for gate in _listed(target)):
+                return None
+            raise
+    registry = default_registry()
+    if name in registry.plugins:
+        registry.gates(name)
+        return None
+    # With every plugin imported, a gate of one may be suggested.
+    registry.load_all()
+    return _as_data(describe_gate(name))
 
 
 _SUMMARY = ("name", "version", "operands", "outputs", "differentiable", "attributes", "documentation")
@@ -105,14 +129,7 @@ def _asked(name: str, target: str) -> dict[str, Any]:
     from graphsvc.client import connect
 
     with connect(target, timeout=20.0) as client:
-        try:
-            found = client.describe_gate(name)
-        except UnknownGateError:
-            known = [gate.name for gate in client.gates()]
-            here = ELSEWHERE.get(name)
-            near = f" It is called {here!r} there." if here in known else did_you_mean(name, known)
-            msg = f"There is no gate {quoted(name)} on {target}.{near}"
-            raise UnknownGateError(msg, gate=name[:128]) from None
+        found = client.describe_gate(name)
     summary = _from_message(found.gate)
     whole = {
         **summary,

@@ -2,16 +2,7 @@
 
 import click
 
-from graphsvc.cli.arguments import (
-    connected,
-    evaluate,
-    graph_argument,
-    inputs_argument,
-    observing_options,
-    read_graph,
-    read_inputs,
-    remote_options,
-)
+from graphsvc.cli.arguments import connected
 from graphsvc.cli.printing import (
     observations_to_data,
     print_arrays,
@@ -20,40 +11,14 @@ from graphsvc.cli.printing import (
     print_observations,
     results_to_data,
 )
+from graphsvc.cli.question import Question, check_gates, question_options
 
 __all__ = ["grad"]
 
 
 @click.command()
-@graph_argument
-@inputs_argument
-@click.option("--wrt", multiple=True, metavar="NAME", help="Only the gradient of this input; may be repeated.")
-@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only this output; may be repeated.")
-@click.option(
-    "--output-gradient",
-    "arriving",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The gradient that arrives at an output; 1 for a single number. May be repeated.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--draw", "drawn", is_flag=True, help="Draw the graph as a tree, with every value and gradient.")
-@observing_options
-@remote_options
-def grad(
-    graph: str,
-    inputs: tuple[str, ...],
-    wrt: tuple[str, ...],
-    wanted: tuple[str, ...],
-    arriving: tuple[str, ...],
-    *,
-    as_json: bool,
-    drawn: bool,
-    debug: bool,
-    profile: bool,
-    target: str | None,
-    timeout: float,
-) -> None:
+@question_options("wrt", "outputs", "output_gradients", "debug", "profile", "draw")
+def grad(question: Question, *, as_json: bool) -> None:
     """Print outputs and input gradients of GRAPH.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
@@ -66,29 +31,24 @@ def grad(
       graphsvc grad "f = (x + y) * z" x=-2 y=5 z=-4 --draw
       graphsvc grad "f = sum(where(x > 0, log(x), 0))" "x=[0,1]" --debug
     """
-    if drawn and (as_json or debug or profile):
-        msg = "--draw is a picture of its own. Leave out --json, --debug and --profile."
-        raise click.UsageError(msg)
-    made = read_graph(graph)
-    if drawn:
-        question = (read_inputs(inputs, made), read_inputs(arriving) or None, wrt or None, wanted or None)
-        with connected(target, timeout) as client:
-            print_drawing(made.draw(*question, through=client).picture)
+    if "draw" in question.options:
+        _draw(question, as_json=as_json)
         return
-    outputs, gradients = evaluate(
-        made,
-        read_inputs(inputs, made),
-        target=target,
-        timeout=timeout,
-        wrt=wrt or None,
-        output_gradients=read_inputs(arriving) or None,
-        outputs=wanted or None,
-        debug=debug,
-        profile=profile,
-    )
+    outputs, gradients = question.answer("value_and_grad")
+    debug = "debug" in question.options
     if as_json:
-        observed = observations_to_data(gradients, debug=debug)
-        print_json(results_to_data(outputs, gradients) | observed)
+        print_json(results_to_data(outputs, gradients) | observations_to_data(gradients, debug=debug))
     else:
         print_arrays(outputs, gradients)
         print_observations(gradients, debug=debug)
+
+
+def _draw(question: Question, *, as_json: bool) -> None:
+    if as_json or question.options.keys() & {"debug", "profile"}:
+        msg = "--draw is a picture of its own. Leave out --json, --debug and --profile."
+        raise click.UsageError(msg)
+    if question.target is None:
+        check_gates(question.graph)
+    asked = {name: value for name, value in question.options.items() if name != "draw"}
+    with connected(question.target, question.timeout) as client:
+        print_drawing(question.graph.draw(question.inputs, through=client, **asked).picture)

@@ -2,27 +2,15 @@
 
 import click
 
-from graphsvc.cli.arguments import read_inputs
-from graphsvc.cli.derivatives import asked, command_options, print_blocks, weights_option, wrt_option
+from graphsvc.cli.printing import print_blocks
+from graphsvc.cli.question import Question, question_options
 
 __all__ = ["hessian"]
 
 
 @click.command()
-@command_options
-@wrt_option
-@weights_option
-def hessian(
-    graph: str,
-    inputs: tuple[str, ...],
-    wanted: tuple[str, ...],
-    wrt: tuple[str, ...],
-    arriving: tuple[str, ...],
-    *,
-    as_json: bool,
-    target: str | None,
-    timeout: float,
-) -> None:
+@question_options("wrt", "outputs", "output_gradients")
+def hessian(question: Question, *, as_json: bool) -> None:
     """Print the second derivatives of GRAPH: for each pair of inputs, of the shape of the one and then the other.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
@@ -32,14 +20,4 @@ def hessian(
     Example:
       graphsvc hessian "f = x**2 * y" x=3 y=2
     """
-    blocks = asked(
-        "hessian",
-        graph,
-        inputs,
-        target=target,
-        timeout=timeout,
-        wrt=wrt,
-        output_gradients=read_inputs(arriving),
-        outputs=wanted,
-    )
-    print_blocks(blocks, as_json=as_json, what="hessian")
+    print_blocks(question.answer("hessian"), as_json=as_json, what="hessian")

@@ -2,24 +2,15 @@
 
 import click
 
-from graphsvc.cli.derivatives import asked, command_options, print_blocks, wrt_option
+from graphsvc.cli.printing import print_blocks
+from graphsvc.cli.question import Question, question_options
 
 __all__ = ["jacobian"]
 
 
 @click.command()
-@command_options
-@wrt_option
-def jacobian(
-    graph: str,
-    inputs: tuple[str, ...],
-    wanted: tuple[str, ...],
-    wrt: tuple[str, ...],
-    *,
-    as_json: bool,
-    target: str | None,
-    timeout: float,
-) -> None:
+@question_options("wrt", "outputs")
+def jacobian(question: Question, *, as_json: bool) -> None:
     """Print the derivatives of the outputs of GRAPH: for each, of its shape followed by that of the input.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
@@ -29,5 +20,4 @@ def jacobian(
     Example:
       graphsvc jacobian "z = W @ x" "W=[[1,2],[3,4]]" "x=[5,6]" --wrt x
     """
-    blocks = asked("jacobian", graph, inputs, target=target, timeout=timeout, wrt=wrt, outputs=wanted)
-    print_blocks(blocks, as_json=as_json, what="jacobian")
+    print_blocks(question.answer("jacobian"), as_json=as_json, what="jacobian")

@@ -2,26 +2,15 @@
 
 import click
 
-from graphsvc.cli.arguments import read_inputs
-from graphsvc.cli.derivatives import along_options, asked, command_options, print_parts
+from graphsvc.cli.printing import print_parts
+from graphsvc.cli.question import Question, question_options
 
 __all__ = ["jvp"]
 
 
 @click.command()
-@command_options
-@along_options
-def jvp(
-    graph: str,
-    inputs: tuple[str, ...],
-    wanted: tuple[str, ...],
-    along: tuple[str, ...],
-    *,
-    vectors: int | None,
-    as_json: bool,
-    target: str | None,
-    timeout: float,
-) -> None:
+@question_options("along", "vectors", "outputs")
+def jvp(question: Question, *, as_json: bool) -> None:
     """Print outputs of GRAPH, and how fast they move along a direction: the Jacobian times a vector.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
@@ -31,14 +20,5 @@ def jvp(
     Example:
       graphsvc jvp "f = (x + y) * z" x=-2 y=5 z=-4 --along x=1 --along z=0.5
     """
-    outputs, tangents = asked(
-        "jvp",
-        graph,
-        inputs,
-        target=target,
-        timeout=timeout,
-        tangents=read_inputs(along),
-        outputs=wanted,
-        vectors=vectors,
-    )
+    outputs, tangents = question.answer("jvp")
     print_parts({"outputs": outputs, "output_tangents": tangents}, as_json=as_json)

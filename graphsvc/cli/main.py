@@ -1,6 +1,7 @@
 """The command `graphsvc`: finds its subcommands, and turns errors into exit codes."""
 
 import importlib
+import re
 from typing import Any, Final
 
 import click
@@ -30,6 +31,14 @@ COMMANDS: Final = {
 _REFUSED: Final = 1
 _UNREACHABLE: Final = 3
 
+_FLAGS: Final = (
+    (r"output_gradients=\{'([^']+)': \.\.\.\}", r"--output-gradient \1=..."),
+    (r"outputs=\['([^']+)'\]", r"--output \1"),
+    (r"Ask for no gradients with wrt=\[\]", "Ask for outputs alone with `graphsvc run`"),
+    (r"\b(with|of) wrt\b", r"\1 --wrt"),
+)
+"""How messages name the arguments of Python, and what stands for them on the command line."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called; their help is known without."""
@@ -55,8 +64,15 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except GraphsvcError as error:
-            click.echo(f"Error [{error.reason}]: {error.message}", err=True)
+            click.echo(f"Error [{error.reason}]: {_in_flags(error.message)}", err=True)
             ctx.exit(_UNREACHABLE if isinstance(error, UnreachableError) else _REFUSED)
+
+
+def _in_flags(message: str) -> str:
+    """Return a message that names arguments of Python with the flags that stand for them here."""
+    for argument, flag in _FLAGS:
+        message = re.sub(argument, flag, message)
+    return message
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -54,8 +54,7 @@ def list_plugins(seconds: float, *, as_json: bool) -> None:
         _print_plugins(reports)
     broken = [r for r in reports if r.state not in (PluginState.LOADED, PluginState.NOT_ALLOWED)]
     if broken and is_strict():
-        msg = f"The plugin {broken[0].namespace!r} is {broken[0].state.value}: {broken[0].cause}"
-        raise PluginError(msg, plugin=broken[0].namespace)
+        raise PluginError(str(broken[0]), plugin=broken[0].namespace)
 
 
 def _print_plugins(reports: list[PluginReport]) -> None:

@@ -22,9 +22,11 @@ from graphsvc.plaindata import array_to_data, number_to_data
 __all__ = [
     "observations_to_data",
     "print_arrays",
+    "print_blocks",
     "print_drawing",
     "print_json",
     "print_observations",
+    "print_parts",
     "print_table",
     "results_to_data",
     "shown",
@@ -99,6 +101,28 @@ def print_arrays(outputs: Mapping[str, Array], gradients: InputGradients | None)
         note = "  (disconnected)" if gradients and name in gradients.disconnected else ""
         rows.append(("gradient", name, Text(shown(array) + note, style="red")))
     print_table(("", "name", "value"), rows)
+
+
+def print_parts(parts: Mapping[str, Mapping[str, Array]], *, as_json: bool) -> None:
+    """Print arrays by what they are and by name: values in green, derivatives in red."""
+    if as_json:
+        print_json({what: {n: array_to_data(a) for n, a in arrays.items()} for what, arrays in parts.items()})
+        return
+    rows = [
+        (what.replace("_", " ").removesuffix("s"), name, Text(shown(a), style="green" if what == "outputs" else "red"))
+        for what, arrays in parts.items()
+        for name, a in arrays.items()
+    ]
+    print_table(("", "name", "value"), rows)
+
+
+def print_blocks(blocks: Mapping[str, Mapping[str, Array]], *, as_json: bool, what: str) -> None:
+    """Print a matrix of derivatives, block by block."""
+    if as_json:
+        print_json({what: {of: {by: array_to_data(a) for by, a in row.items()} for of, row in blocks.items()}})
+        return
+    rows = [(of, by, Text(shown(a), style="red")) for of, row in blocks.items() for by, a in row.items()]
+    print_table(("of", "by", "derivatives"), rows)
 
 
 def print_drawing(picture: Picture) -> None:

@@ -2,15 +2,6 @@
 
 import click
 
-from graphsvc.cli.arguments import (
-    evaluate,
-    graph_argument,
-    inputs_argument,
-    observing_options,
-    read_graph,
-    read_inputs,
-    remote_options,
-)
 from graphsvc.cli.printing import (
     observations_to_data,
     print_arrays,
@@ -18,28 +9,14 @@ from graphsvc.cli.printing import (
     print_observations,
     results_to_data,
 )
+from graphsvc.cli.question import Question, question_options
 
 __all__ = ["run"]
 
 
 @click.command()
-@graph_argument
-@inputs_argument
-@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only this output; may be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@observing_options
-@remote_options
-def run(
-    graph: str,
-    inputs: tuple[str, ...],
-    wanted: tuple[str, ...],
-    *,
-    as_json: bool,
-    debug: bool,
-    profile: bool,
-    target: str | None,
-    timeout: float,
-) -> None:
+@question_options("outputs", "debug", "profile")
+def run(question: Question, *, as_json: bool) -> None:
     """Print the outputs of GRAPH.
 
     GRAPH is an expression or the name of a JSON file. A value is a number, a JSON list, @FILE.npy
@@ -50,17 +27,8 @@ def run(
       graphsvc run "y = softmax(x)" "x=[1,2,3]"
       graphsvc run "y = softmax(x)" "x=[1,2,3]" --profile
     """
-    made = read_graph(graph)
-    outputs, gradients = evaluate(
-        made,
-        read_inputs(inputs, made),
-        target=target,
-        timeout=timeout,
-        wrt=(),
-        outputs=wanted or None,
-        debug=debug,
-        profile=profile,
-    )
+    outputs, gradients = question.answer("value_and_grad", wrt=())
+    debug = "debug" in question.options
     if as_json:
         print_json(results_to_data(outputs, None) | observations_to_data(gradients, debug=debug))
     else:

@@ -4,40 +4,52 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from graphsvc import __version__
 from graphsvc.cli.config import read_settings
+from graphsvc.engine.plugins import PluginState
 from graphsvc.serving.server import Server, run_server
-from graphsvc.serving.settings import Settings, unknown_variables
+from graphsvc.serving.settings import Settings, flag_of, unknown_variables
 
 if TYPE_CHECKING:
     from graphsvc.page.app import Page
 
 __all__ = ["serve"]
 
-
-_VARIABLES = "\n".join(
-    f"  GRAPHSVC_{name.upper()}: {field.description} [{field.get_default(call_default_factory=True)}]"
-    for name, field in Settings.model_fields.items()
-)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@click.command(epilog=f"\b\nVariables of the environment, with their defaults:\n{_VARIABLES}")
-@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 50051]")
-@click.option("--http", metavar="HOST:PORT", help="Serve the explorer page there, as in 127.0.0.1:8080.")
-@click.option("--threads", type=int, help="Graphs that run at once.  [default: the number of cores]")
-@click.option(
-    "--plugin", "plugins", multiple=True, metavar="NAMESPACE", help="Allow only this plugin; may be repeated."
-)
-def serve(host: str | None, port: int | None, http: str | None, threads: int | None, plugins: tuple[str, ...]) -> None:
+def _settings_options(command: _F) -> _F:
+    """Add a flag for each setting."""
+    for name, field in reversed(Settings.model_fields.items()):
+        if name == "http":
+            option = click.option("--http", metavar="HOST:PORT", help=field.description)
+        elif name == "plugins":
+            option = click.option(
+                flag_of(name), name, multiple=True, metavar="NAMESPACE", help="Allow only this plugin; may be repeated."
+            )
+        else:
+            default = field.get_default(call_default_factory=True)
+            # What has no default is a text.
+            kind = str if default is None else type(default)
+            option = click.option(flag_of(name), type=kind, help=f"{field.description}  [default: {default}]")
+        command = option(command)
+    return command
+
+
+@click.command()
+@_settings_options
+def serve(**flags: Any) -> None:
     """Serve gradients over gRPC until interrupted.
 
-    Whoever reaches the port may use it: listen on other addresses than this machine's only where that is meant.
+    Whoever reaches the port may use it: listen on other addresses than this machine's only where that is meant. It has
+    the plugins that are installed when it starts. Each option may also be the variable GRAPHSVC_<NAME> of the
+    environment, or a line of the file that GRAPHSVC_CONFIG names; see `graphsvc config`.
 
     With --http, a page in the browser shows values and gradients of graphs as they are typed.
 
@@ -46,8 +58,7 @@ def serve(host: str | None, port: int | None, http: str | None, threads: int | N
       graphsvc serve --port 0
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    flags = {"host": host, "port": port, "http": http, "threads": threads, "plugins": plugins or None}
-    settings = read_settings({name: value for name, value in flags.items() if value is not None})
+    settings = read_settings({name: value for name, value in flags.items() if value not in (None, ())})
     for warning in unknown_variables():
         click.echo(f"Warning: {warning}", err=True)
 
@@ -55,6 +66,9 @@ def serve(host: str | None, port: int | None, http: str | None, threads: int | N
 
     def ready(server: Server) -> None:
         click.echo(f"graphsvc {__version__} listening on {settings.host}:{server.port}")
+        # The log tells of those that are not loaded, each with the cause.
+        loaded = [str(report) for report in server.plugins.values() if report.state is PluginState.LOADED]
+        click.echo(f"plugins: {', '.join(loaded) or 'none'}")
         if page:
             click.echo(f"explorer at {page.url}")
 

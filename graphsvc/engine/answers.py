@@ -3,7 +3,7 @@
 import contextvars
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from graphsvc.engine.fusion.levels import LevelProgram
 from graphsvc.engine.fusion.program import GuardError, Program
 
 __all__ = ["Answer", "Questions"]
+
+_T = TypeVar("_T")
 
 
 class Answer:
@@ -81,22 +83,25 @@ class _Quiet(threading.local):
 _quiet = _Quiet()
 
 
-class Questions:
-    """The questions that were judged before, by all that their programs depend on: names, shapes and dtypes."""
+class Questions(Generic[_T]):
+    """What is known of questions that were judged before, by all that their programs depend on.
+
+    That is names, shapes and dtypes.
+    """
 
     def __init__(self, entries: Mapping[str, InputEntry], limit: int) -> None:
         # A Python number may stand for float64 alone: for another dtype it must be judged whether it fits.
         self._entries = tuple((name, entry.dtype in (None, "float64")) for name, entry in entries.items())
-        self._answers = Cache[Answer](limit)
+        self._known = Cache[_T](limit)
 
     def known(
         self, inputs: object, wrt: object, outputs: object
-    ) -> tuple[tuple[Hashable, ...], list[Any], Answer | None] | None:
+    ) -> tuple[tuple[Hashable, ...], list[Any], _T | None] | None:
         """Look a question up.
 
         Returns:
-            Its key, its inputs as a program takes them, and its answer if it was judged before; None if its form alone
-            tells that it must be judged each time.
+            Its key, its inputs as a program takes them, and what was learned of it; None if its form alone tells that
+            it must be judged each time.
         """
         if type(inputs) is not dict or len(inputs) != len(self._entries):
             return None
@@ -121,12 +126,12 @@ class Questions:
             else:
                 return None
         found = tuple(key)
-        return found, given, self._answers.find(found)
+        return found, given, self._known.find(found)
 
-    def find(self, key: tuple[Hashable, ...]) -> Answer | None:
-        """Return the answer that was kept under a key."""
-        return self._answers.find(key)
+    def find(self, key: tuple[Hashable, ...]) -> _T | None:
+        """Return what was learned under a key."""
+        return self._known.find(key)
 
-    def learn(self, key: tuple[Hashable, ...], answer: Answer) -> None:
-        """Keep the answer to a question that was judged."""
-        self._answers.set(key, answer)
+    def learn(self, key: tuple[Hashable, ...], known: _T) -> None:
+        """Keep what is known of a question that was judged."""
+        self._known.set(key, known)

@@ -1,5 +1,6 @@
 """Calling a gate: handing it what it asks for, and checking all that it gives back."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias, cast
@@ -15,6 +16,7 @@ from graphsvc.errors import (
     GateError,
     GateNotDifferentiableError,
     GraphsvcError,
+    LimitError,
 )
 from graphsvc.gate import Elementwise
 from graphsvc.signature import Parameter, Source
@@ -38,7 +40,9 @@ __all__ = [
     "listed",
     "listed_results",
     "operands_of",
+    "out_of_memory",
     "specs_of",
+    "want_of_memory",
 ]
 
 
@@ -95,7 +99,28 @@ def invoke(node: BoundNode, method: str, function: Callable[..., Any], *argument
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _failed(node, method, error) from error
+        raise want_of_memory(node, method, error) or _failed(node, method, error) from error
+
+
+def out_of_memory(node: BoundNode, what: str, nbytes: int) -> LimitError:
+    """Return the error of a gate for which there is not memory enough.
+
+    Args:
+        node: Where.
+        what: What takes so many bytes.
+        nbytes: How many.
+    """
+    msg = f"There is not memory enough: {what} {nbytes:,} bytes. Ask for less at a time."
+    return LimitError(msg, asked=str(nbytes)).at(node.name, node.gate_name)
+
+
+def want_of_memory(node: BoundNode, method: str, error: BaseException) -> LimitError | None:
+    """Return the error to raise where NumPy could not allocate, of which it tells shape and dtype; else None."""
+    match error:
+        case MemoryError(args=(tuple() as shape, np.dtype() as dtype)):
+            return out_of_memory(node, f"{method} asked for", math.prod(shape) * dtype.itemsize)
+        case _:
+            return None
 
 
 def _failed(node: BoundNode, method: str, error: BaseException) -> GateError:

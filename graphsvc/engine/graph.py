@@ -22,7 +22,7 @@ from graphsvc.engine.explanation import Explanation
 from graphsvc.engine.inference import Spec, infer_specs
 from graphsvc.engine.node import Node
 from graphsvc.engine.picturing import picture_of, trace_of
-from graphsvc.engine.prepared import Prepared
+from graphsvc.engine.prepared import Prepared, PreparedAgain
 from graphsvc.engine.probing import trace_by_asking
 from graphsvc.engine.question import judge_directions, judge_inputs, judge_outputs
 from graphsvc.engine.registry import Registry
@@ -341,7 +341,7 @@ class ComputationalGraph(GraphBuilder):
         wrt: Iterable[str] | None = None,
         output_gradients: Mapping[str, object] | None = None,
         outputs: Iterable[str] | None = None,
-    ) -> Prepared:
+    ) -> Prepared | PreparedAgain:
         """Judge and plan a question without running it, to know what it takes before anything is allocated.
 
         Arguments and errors are those of `value_and_grad`, whose answer `Prepared.run` gives.

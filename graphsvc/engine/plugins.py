@@ -79,6 +79,11 @@ class PluginReport:
     gates: tuple[str, ...] = ()
     checkups: tuple[Checkup, ...] = ()
 
+    def __str__(self) -> str:
+        if self.state is PluginState.LOADED:
+            return f"{self.namespace} ({self.distribution or self.target} {self.version})"
+        return f"The plugin {self.namespace!r} is not loaded ({self.state.value}): {self.cause}"
+
     def refused(self, state: PluginState, cause: str) -> "PluginReport":
         """Return the report of a plugin that cannot be used."""
         return replace(self, state=state, cause=cause, gates=())

@@ -2,14 +2,28 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from graphsvc.engine.answers import Answer
 from graphsvc.engine.between import asking
 from graphsvc.engine.bound import BoundGraph, Question
+from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.evaluation import Results
+from graphsvc.engine.fusion.program import GuardError
 from graphsvc.engine.looping import looped
 from graphsvc.engine.programs import Programs
 
-__all__ = ["Prepared"]
+__all__ = ["Needs", "Prepared", "PreparedAgain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What answers a question that was prepared and run before, and what it takes; see `Prepared`."""
+
+    answer: Answer
+    estimate: Estimate
+    peak_bytes: int
 
 
 class Prepared:
@@ -19,10 +33,21 @@ class Prepared:
         estimate: What it takes at most if its gates run one by one, from shapes alone.
     """
 
-    def __init__(self, graph: BoundGraph, programs: Programs, question: Question) -> None:
+    def __init__(
+        self, graph: BoundGraph, programs: Programs, question: Question, learn: Callable[[Needs], None] | None = None
+    ) -> None:
+        """Prepare a question.
+
+        Args:
+            graph: The graph.
+            programs: Its programs.
+            question: What is asked of it.
+            learn: Called when the question was answered by a program.
+        """
         self._graph = graph
         self._programs = programs
         self._question = question
+        self._learn = learn
         self.estimate = graph.estimate(question)
 
     @functools.cached_property
@@ -50,9 +75,38 @@ class Prepared:
         """
         # Gates that hold graphs ask as well.
         with asking(between):
-            answered, _ = self._programs.run(self._question, between)
+            answered, answer = self._programs.run(self._question, between)
             if answered is not None:
+                if answer and self._learn:
+                    self._learn(Needs(answer, self.estimate, self.peak_bytes))
                 return answered
             if reserve and self.estimate.peak_bytes > self.peak_bytes:
                 reserve(self.estimate.peak_bytes)
             return looped(self._graph, self._question, between)
+
+
+class PreparedAgain:
+    """A question like one that was prepared and run before; see `Prepared`, whose place it takes in less time."""
+
+    planned = True
+
+    def __init__(self, needs: Needs, given: list[Any], prepare: Callable[[], Prepared]) -> None:
+        """Prepare a question.
+
+        Args:
+            needs: What is known of it.
+            given: Its inputs, as programs take them.
+            prepare: Prepares it as if nothing were known.
+        """
+        self._answer = needs.answer
+        self._given = given
+        self._prepare = prepare
+        self.estimate = needs.estimate
+        self.peak_bytes = needs.peak_bytes
+
+    def run(self, between: Callable[[], None] | None = None, reserve: Callable[[int], None] | None = None) -> Results:
+        """Answer the question; see `Prepared.run`."""
+        try:
+            return self._answer.quick(self._given, between)
+        except GuardError:
+            return self._prepare().run(between, reserve)

@@ -6,12 +6,14 @@ from typing import Final
 from graphsvc.engine.answers import Answer
 from graphsvc.engine.bound import BoundGraph, Question
 from graphsvc.engine.cache import Cache
+from graphsvc.engine.calls import out_of_memory
 from graphsvc.engine.estimate import scratch_of
 from graphsvc.engine.evaluation import Results
 from graphsvc.engine.fusion.levels import LevelProgram, level_program
 from graphsvc.engine.fusion.lowering import lower
 from graphsvc.engine.fusion.program import GuardError, Program, UntrueRecordingError
 from graphsvc.engine.fusion.recordings import Recordings
+from graphsvc.errors import LimitError
 from graphsvc.garbage import collection_put_off
 
 __all__ = ["Programs"]
@@ -39,7 +41,15 @@ class Programs:
                 break
             except UntrueRecordingError as error:
                 self._recordings.distrust(error.node.gate, str(error))
+            except MemoryError as error:
+                raise self.out_of_memory(question) from error
         return None, None
+
+    def out_of_memory(self, question: Question) -> LimitError:
+        """Return the error of a run for which there is not memory enough; it names the node of the largest value."""
+        estimate = self._graph.estimate(question)
+        node = next(step.node for step in question.plan.steps if step.node.name == estimate.largest_node)
+        return out_of_memory(node, "the largest value of the run has", estimate.largest)
 
     def answer(self, question: Question) -> Answer | None:
         """Return what answers a question fast; None if its gates must run one by one."""

@@ -149,7 +149,8 @@ def judge_differentiated(wanted: tuple[str, ...], output_gradients: Mapping[str,
         if len(wanted) == 1:
             return wanted
         listed = ", ".join(map(repr, wanted[:16]))
-        msg = f"The outputs are {listed}. Say which gradient arrives at them: output_gradients={{{wanted[0]!r}: ...}}."
+        msg = f"The outputs are {listed}. Say which gradient arrives at them, output_gradients={{{wanted[0]!r}: ...}},"
+        msg += f" or ask for one alone, outputs=[{wanted[0]!r}]."
         raise OutputGradientError(msg)
     if not isinstance(output_gradients, Mapping):
         msg = f"output_gradients are given by name of the output, not as {type(output_gradients).__name__}."
@@ -191,7 +192,7 @@ def judge_output_gradients(
                 raise OutputGradientError(msg, output=name)
             if spec.size != 1:
                 msg = f"Output {name!r} has shape {spec.shape}, and only a single number needs no output gradient."
-                msg += f" Give output_gradients={{{name!r}: ...}}."
+                msg += f" Give output_gradients={{{name!r}: ...}}, or make it one number, as by sum(...)."
                 raise OutputGradientError(msg, output=name)
             gradients[name] = read_only(np.ones(spec.shape, spec.dtype))
             continue

@@ -17,7 +17,15 @@ from graphsvc.engine.plugins import (
     is_strict,
     permitted,
 )
-from graphsvc.errors import GateVersionError, PluginError, UnknownGateError, UnregisteredGateError, did_you_mean, quoted
+from graphsvc.errors import (
+    GateVersionError,
+    PluginError,
+    UnknownGateError,
+    UnregisteredGateError,
+    did_you_mean,
+    nearest,
+    quoted,
+)
 from graphsvc.gate import Gate
 
 __all__ = ["Registry", "default_registry"]
@@ -29,13 +37,15 @@ class Registry:
     A plugin is imported when a name of its namespace is first looked up. Safe for many threads.
     """
 
-    def __init__(self, plugins: Mapping[str, PluginReport] | None = None) -> None:
+    def __init__(self, plugins: Mapping[str, PluginReport] | None = None, *, remote: bool = False) -> None:
         """Make a registry.
 
         Args:
             plugins: The plugins that may be imported, by namespace; None means every installed one that
                 `GRAPHSVC_PLUGINS` allows, and under `GRAPHSVC_PLUGIN_STRICT` none if one of them cannot be used.
+            remote: Whether those who are told that there is no gate of a name are clients of a server.
         """
+        self._remote = remote
         self._allowed = plugins
         self._strict = plugins is None and is_strict()
         self._lock = threading.RLock()
@@ -44,7 +54,9 @@ class Registry:
 
     def __reduce__(self) -> tuple[object, ...]:
         # Modules and locks stay behind; another process has its own.
-        return (default_registry, ()) if self is default_registry() else (Registry, (self._allowed,))
+        if self is default_registry():
+            return default_registry, ()
+        return functools.partial(Registry, remote=self._remote), (self._allowed,)
 
     @functools.cached_property
     def plugins(self) -> Mapping[str, PluginReport]:
@@ -71,7 +83,8 @@ class Registry:
             if namespace in self._failures:
                 raise self._failures[namespace].again()
             if namespace and namespace not in self.plugins:
-                msg = f"No plugin {quoted(namespace)} is installed here.{did_you_mean(namespace, self.plugins)}"
+                near = did_you_mean(namespace, self.plugins)
+                msg = f"No plugin {quoted(namespace)} is installed {self._place}.{near}"
                 msg += " Install it, or run the graph on a server that has it."
                 raise UnknownGateError(msg, namespace=namespace[:128])
             try:
@@ -108,13 +121,28 @@ class Registry:
             msg = f"{error.message}{did_you_mean(bare, self.gates(), cutoff=1.0)}"
             raise UnknownGateError(msg, gate=name[:128]) from None
         if bare not in gates:
-            candidates = [self.qualified(namespace, known) for known in gates]
-            # A name that another library has is told before a likeness of letters, which would lead astray.
-            here = ELSEWHERE.get(name)
-            near = f" It is called {here!r} here." if here else did_you_mean(name, candidates)
-            msg = f"There is no gate {quoted(name)}.{near} List them with `graphsvc gates`."
+            where = " --target HOST:PORT" if self._remote else ""
+            msg = f"There is no gate {quoted(name)} {self._place}.{self._meant(name)} "
+            msg += f"List them with `graphsvc gates{where}`."
             raise UnknownGateError(msg, gate=name[:128])
         return gates[bare]
+
+    @property
+    def _place(self) -> str:
+        return "on the server" if self._remote else "here"
+
+    def _meant(self, name: str) -> str:
+        """Return what is offered for the name of no gate; gates of a plugin only if it is imported already."""
+        namespace, _, bare = name.rpartition(".")
+        # What is known is told before a likeness of letters, which would lead astray.
+        if name in ELSEWHERE:
+            return f" It is called {ELSEWHERE[name]!r}."
+        loaded = self._loaded.copy()
+        meant = {known: self.qualified(other, known) for other, gates in loaded.items() for known in gates}
+        if namespace and bare not in meant:
+            meant = {known: self.qualified(namespace, known) for known in loaded[namespace]}
+        near = bare if bare in meant else nearest(bare, meant)
+        return f" Did you mean {meant[near]!r}?" if near else ""
 
     def check_version(self, name: str, version: int | None) -> None:
         """Compare the version of a gate that a document was written for with the installed one.

@@ -1,13 +1,14 @@
 """Running a graph: by a program where there is one, or by the two loops, which may be looked on."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
 from graphsvc.arrays import Array, Literal, is_differentiable, read_only, spec_of
 from graphsvc.drawing.picture import Trace
 from graphsvc.engine import backprop
-from graphsvc.engine.answers import Questions
+from graphsvc.engine.answers import Answer, Questions
 from graphsvc.engine.between import asked_between, asking
 from graphsvc.engine.bound import BoundGraph, Question
 from graphsvc.engine.calls import BackwardCall, ForwardCall, call_backward, call_forward
@@ -17,7 +18,7 @@ from graphsvc.engine.examiner import Examiner
 from graphsvc.engine.explanation import Explanation, explain
 from graphsvc.engine.fusion.program import GuardError
 from graphsvc.engine.looping import gradients_of, looped, results_of
-from graphsvc.engine.prepared import Prepared
+from graphsvc.engine.prepared import Needs, Prepared, PreparedAgain
 from graphsvc.engine.profile import Profiler
 from graphsvc.engine.programs import Programs
 from graphsvc.engine.question import (
@@ -49,7 +50,8 @@ class RunnableGraph(BoundGraph):
         super().__init__(structure)
         self.verified: set[object] = set()
         self._programs = Programs(self)
-        self._questions = Questions(self.inputs, self.kept)
+        self._questions = Questions[Answer](self.inputs, self.kept)
+        self._needs = Questions[Needs](self.inputs, self.kept)
 
     def value_and_grad(
         self,
@@ -69,6 +71,8 @@ class RunnableGraph(BoundGraph):
                 return known[2].quick(known[1], between)
             except GuardError:
                 return looped(self, self.judged(inputs, wrt, output_gradients, outputs), between)
+            except MemoryError as error:
+                raise self._programs.out_of_memory(self.judged(inputs, wrt, output_gradients, outputs)) from error
         question = self.judged(inputs, wrt, output_gradients, outputs)
         return self._answered(question, known[0] if known else None, between)
 
@@ -106,9 +110,19 @@ class RunnableGraph(BoundGraph):
         wrt: Iterable[str] | None,
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
-    ) -> Prepared:
+    ) -> Prepared | PreparedAgain:
         """See `ComputationalGraph.prepare`."""
-        return Prepared(self, self._programs, self.judged(inputs, wrt, output_gradients, outputs))
+
+        def prepare(learn: Callable[[Needs], None] | None = None) -> Prepared:
+            return Prepared(self, self._programs, self.judged(inputs, wrt, output_gradients, outputs), learn)
+
+        # What is learned says nothing of the graphs that gates hold.
+        is_known = output_gradients is None and not self.holds_graphs
+        known = self._needs.known(inputs, wrt, outputs) if is_known else None
+        if known is None:
+            return prepare()
+        key, given, needs = known
+        return PreparedAgain(needs, given, prepare) if needs else prepare(partial(self._needs.learn, key))
 
     def _answered(
         self, question: Question, key: tuple[Hashable, ...] | None, between: Callable[[], None] | None

@@ -10,8 +10,11 @@ from graphsvc.arrays import Array, ArraySpec, is_differentiable
 from graphsvc.cost import Cost
 from graphsvc.document import digest_of
 from graphsvc.engine.between import asked_between
+from graphsvc.engine.derivatives.passes import Passes
 from graphsvc.engine.documents import document_of
+from graphsvc.engine.duals.dual import Dual, dual, tangent_of, value_of
 from graphsvc.engine.library import Library
+from graphsvc.engine.looping import owned_results, results_of
 from graphsvc.engine.question import judge_inputs, judge_outputs
 from graphsvc.engine.running import RunnableGraph
 from graphsvc.errors import ArityError, GraphsvcError, NotDifferentiableError, UnregisteredGateError
@@ -87,11 +90,27 @@ class HeldGraph(SubGraph):
 
     def __call__(self, *operands: Array) -> tuple[Array, ...]:
         """See `SubGraph.__call__`."""
-        return self._told(
-            lambda runnable: tuple(
-                runnable.value_and_grad(self._plain(operands), (), None, None, asked_between())[0].values()
+
+        def called(runnable: RunnableGraph) -> tuple[Array, ...]:
+            inputs, moving = self._plain(operands), self._moving(operands)
+            if moving:
+                outputs, dots = self._pushed(runnable, inputs, moving)
+                return tuple(dual(outputs[name], dots.get(name)) for name in self.outputs)
+            return tuple(runnable.value_and_grad(inputs, (), None, None, asked_between())[0].values())
+
+        return self._told(called)
+
+    def jvp(self, operands: Sequence[Array], tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
+        """See `SubGraph.jvp`."""
+
+        def moved(runnable: RunnableGraph) -> tuple[Array | None, ...]:
+            moving = {name: dot for name, dot in self._named(tangents).items() if dot is not None}
+            outputs, dots = self._pushed(runnable, self._plain(operands), moving)
+            return tuple(
+                dots.get(name, np.zeros_like(z)) if is_differentiable(z.dtype) else None for name, z in outputs.items()
             )
-        )
+
+        return self._told(moved)
 
     def vjp(
         self,
@@ -102,21 +121,65 @@ class HeldGraph(SubGraph):
         """See `SubGraph.vjp`."""
 
         def pulled(runnable: RunnableGraph) -> tuple[Array | None, ...]:
-            inputs = self._plain(operands)
-            arriving = {
-                name: np.asarray(gradient)
-                for name, gradient in zip(self.outputs, output_gradients, strict=True)
-                if gradient is not None
-            }
+            inputs, moving = self._plain(operands), self._moving(operands)
+            given = {name: dz for name, dz in zip(self.outputs, output_gradients, strict=True) if dz is not None}
+            arriving = {name: np.asarray(value_of(dz)) for name, dz in given.items()}
             wanted = tuple(
                 name
                 for position, (name, array) in enumerate(inputs.items())
                 if is_differentiable(array.dtype) and (wrt is None or position in wrt)
             )
-            _, gradients = runnable.pulled(inputs, wanted, arriving, asked_between())
-            return tuple(gradients.get(name) for name in self.inputs)
+            if not moving and Dual not in map(type, given.values()):
+                gradients = runnable.pulled(inputs, wanted, arriving, asked_between())[1]
+                return tuple(gradients.get(name) for name in self.inputs)
+            turning = {name: np.asarray(dot) for name, dz in given.items() if (dot := tangent_of(dz)) is not None}
+            found, dots = self._second(runnable, inputs, wanted, arriving, moving, turning)
+            return tuple(dual(found[name], dots.get(name)) if name in wanted else None for name in self.inputs)
 
         return self._told(pulled)
+
+    # Tangents. What they lose within the graph, the engine finds at the gate that holds it.
+
+    def _moving(self, operands: Sequence[Any]) -> dict[str, Array]:
+        """Return the tangents of those operands that have one, by name."""
+        if Dual not in map(type, operands):
+            return {}
+        tangents = {name: tangent_of(operand) for name, operand in self._named(operands).items()}
+        return {name: np.asarray(dot) for name, dot in tangents.items() if dot is not None}
+
+    def _pushed(
+        self, runnable: RunnableGraph, inputs: dict[str, Array], moving: dict[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Run the graph along a direction; return its outputs, and the tangents of those that move."""
+        passes = Passes(runnable, asked_between())
+        asked = passes.asked(inputs, tuple(moving), dict.fromkeys(self.outputs), self.outputs)
+        values, dots = passes.pushed(asked, moving, None, verify=False)
+        outputs = owned_results(results_of(asked.plan, values))
+        return outputs, {name: np.array(dots[source]) for name, source in asked.plan.outputs.items() if source in dots}
+
+    def _second(
+        self,
+        runnable: RunnableGraph,
+        inputs: dict[str, Array],
+        wanted: tuple[str, ...],
+        arriving: dict[str, Array],
+        moving: dict[str, Array],
+        turning: dict[str, Array],
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Run the graph backward where inputs move and arriving gradients turn; return gradients and their tangents."""
+        between = asked_between()
+        dots: dict[str, Array] = {}
+        if moving:
+            question = runnable.judged(inputs, wanted, arriving, None, tuple(moving))
+            found, dots = Passes(runnable, between).second(question, moving, None, always=False)
+            gradients = {n: found[n] if n in found else np.zeros(inputs[n].shape, inputs[n].dtype) for n in wanted}
+        else:
+            gradients = dict(runnable.pulled(inputs, wanted, arriving, between)[1])
+        if turning:
+            # Backward is linear in what arrives.
+            for name, dot in runnable.pulled(inputs, wanted, turning, between)[1].items():
+                dots[name] = dots[name] + dot if name in dots else dot
+        return gradients, dots
 
     def _told(self, ask: Callable[[RunnableGraph], _T]) -> _T:
         """Ask the graph, bound if need be; errors say that they come from this graph."""
@@ -144,11 +207,12 @@ class HeldGraph(SubGraph):
         }
 
     def _plain(self, operands: Sequence[Any]) -> dict[str, Array]:
-        """Return the operands by name; NumPy's numbers become arrays, and anything but plain arrays is refused."""
+        """Return the operands by name, without tangents; NumPy's numbers become arrays, and all else is refused."""
         named = self._named(operands)
-        for operand in operands:
+        if Dual in map(type, operands):
+            named = {name: value_of(operand) for name, operand in named.items()}
+        for operand in named.values():
             if type(operand) is not np.ndarray and not isinstance(operand, np.generic):
-                msg = f"A graph that a gate holds is run on plain arrays, got {type(operand).__name__}."
-                msg += " Second derivatives through it cannot be had."
+                msg = f"A graph that a gate holds is run on arrays, got {type(operand).__name__}."
                 raise NotDifferentiableError(msg)
         return {name: np.asarray(operand) for name, operand in named.items()}

@@ -33,7 +33,8 @@ def dense_rows(transposed: Callable[[Array], Array], size: int) -> Array:
     Returns:
         The matrix, of shape ``(size, size)``: its rows are the products with unit vectors.
     """
-    return np.array([transposed(unit) for unit in np.eye(size)]).reshape(size, size)
+    rows = [transposed(unit) for unit in np.eye(size)]
+    return np.stack(rows) if rows else np.zeros((0, 0))
 
 
 def solved_dense(matrix: Array, right: Array, what: str) -> Array:

@@ -96,7 +96,7 @@ class OdeInt(Gate):
                 yield _Step(interval, part, time.astype(dtype), length.astype(dtype))
 
     def _slope(self, y: Array, time: Any, theta: Sequence[Array]) -> Array:
-        return self.body(y, *[np.asarray(time)] * self._timed(theta), *theta)[0]
+        return self.body(y, *[time] * self._timed(theta), *theta)[0]
 
     def forward(self, y0: Array, t: Array, *theta: Array) -> tuple[Array, tuple[Array, ...]]:
         y = y0.copy()
@@ -129,7 +129,7 @@ class OdeInt(Gate):
             dt[step.interval + 1] = dt[step.interval + 1] + share
             if step.part == 0 and self.trajectory:
                 dy = dy + dys[step.interval]
-        return [narrowed(dy, y0.dtype), np.array(dt).astype(t.dtype), *sums.gradients()]
+        return [narrowed(dy, y0.dtype), np.stack(dt).astype(t.dtype), *sums.gradients()]
 
     def _pulled_step(
         self, step: _Step, y: Array, theta: Sequence[Array], dy: Array, sums: Sums
@@ -157,7 +157,7 @@ class OdeInt(Gate):
     def _pulled(self, y: Array, time: Any, theta: Sequence[Array], dk: Array, sums: Sums) -> tuple[Array, Any]:
         """Pull the gradient of a slope back to the state and the time, and add what it gives for theta."""
         timed = self._timed(theta)
-        dy, *others = self.body.vjp((y, *[np.asarray(time)] * timed, *theta), (narrowed(dk, y.dtype),))
+        dy, *others = self.body.vjp((y, *[time] * timed, *theta), (narrowed(dk, y.dtype),))
         for position, gradient in enumerate(others[timed:]):
             sums.add(position, gradient)
         return dy, widened(others[0]) if timed else 0.0  # type: ignore[return-value, arg-type]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final
 import numpy as np
 from pydantic import Field
 
-from graphsvc.arrays import Array, ArraySpec, require_floating
+from graphsvc.arrays import Array, ArraySpec, is_differentiable, require_floating
 from graphsvc.errors import GateDataError
 from graphsvc.gate import Cost, Example, Gate
 from graphsvc.gates._adjoint import DENSE, dense_rows, solved, solved_dense, system_bytes
@@ -62,10 +62,29 @@ class _Implicit(Gate):
         """Return the product of a vector with the Jacobian of the graph in `x`, in float64: ``v -> J.T @ v``."""
 
         def pulled(v: Array) -> Array:
-            gradient = self.body.vjp((x, *theta), (v.reshape(x.shape).astype(x.dtype),), wrt=(0,))[0]
-            return np.asarray(gradient, np.float64).reshape(-1)
+            (gradient, *_) = self.body.vjp((x, *theta), (v.reshape(x.shape).astype(x.dtype),), wrt=(0,))
+            assert gradient is not None  # noqa: S101 - x is floating point
+            return gradient.astype(np.float64).reshape(-1)
 
         return pulled
+
+    def _pushed(self, x: Array, theta: Sequence[Array]) -> Callable[[Array], Array]:
+        """Return the product of the Jacobian of the graph in `x` with a vector, in float64: ``v -> J @ v``."""
+
+        def pushed(v: Array) -> Array:
+            return self._moved(x, theta, (v.reshape(x.shape).astype(x.dtype), *[None] * len(theta)))
+
+        return pushed
+
+    def _driven(self, x: Array, theta: Sequence[Array], theta_dot: Sequence[Array]) -> Array:
+        """Return how fast the graph moves with `theta` alone, in float64. Shape ``(x.size,)``."""
+        dots = [dot if is_differentiable(dot.dtype) else None for dot in theta_dot]
+        return self._moved(x, theta, (None, *dots))
+
+    def _moved(self, x: Array, theta: Sequence[Array], tangents: Sequence[Array | None]) -> Array:
+        (moved,) = self.body.jvp((x, *theta), tangents)
+        assert moved is not None  # noqa: S101 - it is like x
+        return moved.astype(np.float64).reshape(-1)
 
     def _theta(self, u: Array, x: Array, theta: Sequence[Array]) -> tuple[Array | None, ...]:
         """Pull `u`, which arrives at the graph's output, back to `theta`."""
@@ -120,6 +139,16 @@ class FixedPoint(_Implicit):
             u = solved(lambda v: v - pulled(v), right, _krylov(z), "the identity less the Jacobian of the graph")
         return self._theta(u, z, theta)
 
+    def jvp(self, theta_dot: tuple[Array, ...], theta: tuple[Array, ...], z: Array) -> Array:
+        right = self._driven(z, theta, theta_dot)
+        if z.size <= DENSE:
+            matrix = np.eye(z.size) - dense_rows(self._pulled(z, theta), z.size)
+            z_dot = solved_dense(matrix, right, "The identity less the Jacobian of the graph")
+        else:
+            pushed = self._pushed(z, theta)
+            z_dot = solved(lambda v: v - pushed(v), right, _krylov(z), "the identity less the Jacobian of the graph")
+        return z_dot.reshape(z.shape).astype(z.dtype)
+
     @classmethod
     def examples(cls) -> Iterable[Example]:
         random = np.random.default_rng(1)
@@ -172,10 +201,12 @@ class Root(_Implicit):
             matrix = dense_rows(self._pulled(x, theta), x.size)
             step = solved_dense(matrix, right, "The Jacobian of the graph")
         else:
-            step = solved(self._pushed(x, residual, theta), right, 1e-3, "the Jacobian of the graph", required=False)
+            step = solved(
+                self._differences(x, residual, theta), right, 1e-3, "the Jacobian of the graph", required=False
+            )
         return step.reshape(x.shape).astype(x.dtype)
 
-    def _pushed(self, x: Array, residual: Array, theta: Sequence[Array]) -> Callable[[Array], Array]:
+    def _differences(self, x: Array, residual: Array, theta: Sequence[Array]) -> Callable[[Array], Array]:
         """Return the product of the Jacobian with a vector, by differences: ``v -> J @ v``."""
         width = float(np.sqrt(np.finfo(x.dtype).eps)) * max(1.0, _largest(x))
 
@@ -212,6 +243,15 @@ class Root(_Implicit):
         else:
             u = solved(pulled, right, _krylov(z), "the Jacobian of the graph")
         return self._theta(u, z, theta)
+
+    def jvp(self, theta_dot: tuple[Array, ...], theta: tuple[Array, ...], z: Array) -> Array:
+        right = -self._driven(z, theta, theta_dot)
+        if z.size <= DENSE:
+            matrix = dense_rows(self._pulled(z, theta), z.size)
+            z_dot = solved_dense(matrix, right, "The Jacobian of the graph")
+        else:
+            z_dot = solved(self._pushed(z, theta), right, _krylov(z), "the Jacobian of the graph")
+        return z_dot.reshape(z.shape).astype(z.dtype)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:

@@ -82,7 +82,7 @@ class Api:
         question = read_question(GraphQuestion, data)
         digest, graph = self._graph(question.graph, stop)
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> BaseModel:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
             drawing = graph.draw(None, fold=_MOST_NODES, unfold=question.unfold)
             return graph_answer(graph, digest, drawing.svg)
 
@@ -100,7 +100,7 @@ class Api:
             calls=_LOOKING_ON * one.calls,
         )
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> BaseModel:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
             walked = walk(graph, inputs, question.output_gradients, between=stop)
             svg = Drawing(folded(walked.picture, _MOST_NODES, question.unfold)).svg if question.show else ""
             return evaluate_answer(walked, inputs, svg, visits=question.show)

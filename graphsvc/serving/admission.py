@@ -10,15 +10,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
 from graphsvc.engine.estimate import Estimate
 from graphsvc.errors import BusyError, DeadlineError, DeadlineTooShortError, LimitError
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 
 __all__ = ["Lease", "Machine", "Queue", "judge"]
 
@@ -84,7 +85,8 @@ def judge(estimate: Estimate, seconds: float, remaining: float, settings: Settin
     _within(settings, "max_gate_flops", estimate.dearest, "operations in one gate", estimate.dearest_node)
     _within(settings, "max_flops", estimate.flops, "operations")
     if seconds * _MARGIN > settings.max_seconds:
-        msg = f"It would take about {seconds:.3g} seconds; this server gives {settings.max_seconds:g} (max_seconds)."
+        msg = f"It would take about {seconds:.3g} seconds; this server gives {settings.max_seconds:g} "
+        msg += f"({setters_of('max_seconds')})."
         raise LimitError(msg, limit="max_seconds", asked=f"{seconds:.3g}")
     if seconds * _MARGIN > remaining:
         left = max(remaining, 0)
@@ -96,19 +98,26 @@ def _within(settings: Settings, limit: str, asked: int, what: str, node: str = "
     most = getattr(settings, limit)
     if asked > most:
         at = f" at node {node!r}" if node else ""
-        msg = f"There would be {asked:,} {what}{at}; this server allows {most:,} ({limit}). Ask for less at a time."
+        msg = f"There would be {asked:,} {what}{at}; this server allows {most:,} ({setters_of(limit)})."
+        msg += " Ask for less at a time."
         raise LimitError(msg, limit=limit, asked=str(asked), **({"node": node} if node else {}))
 
 
 class Lease:
-    """A place among the runs, and the bytes that go with it; given back exactly once."""
+    """A place among the runs, and the bytes that go with it; given back exactly once.
+
+    Attributes:
+        nbytes: The bytes.
+        seconds: How long the run will take.
+        work: What a thread does with them; they are given back when that is done, and not before.
+    """
 
     def __init__(self, queue: "Queue", nbytes: int, seconds: float) -> None:
         self._queue = queue
-        self._started = time.monotonic()
+        self._released = False
         self.nbytes = nbytes
         self.seconds = seconds
-        self.released = False
+        self.work: Future[Any] | None = None
 
     def resize(self, nbytes: int) -> None:
         """Take or give back bytes, from any thread.
@@ -121,9 +130,12 @@ class Lease:
 
     def release(self) -> None:
         """Give all back. Only the first call does; it belongs to the event loop."""
-        if not self.released:
-            self.released = True
-            self._queue.leave(self, time.monotonic() - self._started)
+        if self.work and not self.work.done():
+            loop = asyncio.get_running_loop()
+            self.work.add_done_callback(lambda _: loop.call_soon_threadsafe(self.release))
+        elif not self._released:
+            self._released = True
+            self._queue.leave(self)
 
 
 class Queue:
@@ -134,7 +146,8 @@ class Queue:
         self._slots = slots
         self._settings = settings
         self._lock = threading.Lock()
-        self._running: set[Lease] = set()
+        self._running: dict[Lease, float] = {}
+        self._holding: set[Lease] = set()
         self._used = 0
         self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
         self._slowness = 1.0
@@ -146,8 +159,8 @@ class Queue:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing runs and nothing waits."""
-        return not self._running and not self._waiting
+        """Whether nothing runs, nothing waits and nothing is held."""
+        return not self._running and not self._waiting and not self._holding
 
     def wait_seconds(self) -> float:
         """Return about how long who comes now would wait."""
@@ -170,7 +183,9 @@ class Queue:
             self._refuse(f"it would wait {self.wait_seconds():.3g} seconds")
 
     def hold(self, nbytes: int) -> Lease:
-        """Take bytes alone, without waiting: for data that are going to come.
+        """Take bytes without a place, for a call whose data are still to come; it does not wait for them.
+
+        All that the call takes is held, for calls that had a part each would wait for each other.
 
         Raises:
             LimitError: The server never has so many bytes.
@@ -178,55 +193,62 @@ class Queue:
         """
         lease = Lease(self, 0, 0)
         self.resize(lease, nbytes)
+        self._holding.add(lease)
         return lease
 
-    async def enter(self, nbytes: int, seconds: float, remaining: float) -> Lease:
+    async def enter(self, nbytes: int, seconds: float, remaining: float, held: Lease | None = None) -> Lease:
         """Wait for a place, and for bytes.
 
         Args:
             nbytes: What it takes at most at one time.
             seconds: How long it will take.
             remaining: Seconds until its deadline.
+            held: What `hold` gave for those bytes, which gets the place; it is given back if there is none.
 
         Raises:
             LimitError: The server never has so many bytes.
             BusyError: The queue is full.
             DeadlineError: The deadline passed meanwhile.
         """
-        self._judge(nbytes)
-        lease = Lease(self, nbytes, seconds)
+        lease = held or Lease(self, nbytes, seconds)
+        lease.seconds = seconds
+        try:
+            await self._enter(lease, remaining)
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    async def _enter(self, lease: Lease, remaining: float) -> None:
+        self._judge(lease.nbytes)
         if not self._waiting and self._fits(lease):
             self._start(lease)
-            return lease
+            return
         self._check_length()
         waiting = sum(other.nbytes for other, _ in self._waiting)
-        if waiting + nbytes > self._settings.memory_bytes // 4 and self._waiting:
+        if waiting + lease.nbytes > self._settings.memory_bytes // 4 and self._waiting:
             self._refuse("the calls that wait take a quarter of its memory")
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((lease, future))
         try:
             async with asyncio.timeout(max(remaining, 0)):
                 await future
-        except BaseException as error:
-            if lease in self._running:
-                lease.release()
-            else:
-                with suppress(ValueError):
-                    self._waiting.remove((lease, future))
-                self._let_in()
-            if isinstance(error, TimeoutError):
-                msg = "The deadline passed while the call waited for others. Try again later, or give it more time."
-                raise DeadlineError(msg) from None
-            raise
-        return lease
+        except TimeoutError:
+            msg = "The deadline passed while the call waited for others. Try again later, or give it more time."
+            raise DeadlineError(msg) from None
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove((lease, future))
 
-    def leave(self, lease: Lease, taken: float) -> None:
-        """Take a lease back, and let others in."""
-        self._running.discard(lease)
-        with self._lock:
-            self._used -= lease.nbytes
-        if lease.seconds > 1e-3:
-            seen = min(max(taken / lease.seconds, 0.1), 10.0)
+    def leave(self, lease: Lease) -> None:
+        """Take a lease back, whatever became of it, and let others in."""
+        started = self._running.pop(lease, None)
+        if started is not None or lease in self._holding:
+            with self._lock:
+                self._used -= lease.nbytes
+        self._holding.discard(lease)
+        if started is not None and lease.seconds > 1e-3:
+            seen = min(max((time.monotonic() - started) / lease.seconds, 0.1), 10.0)
             self._slowness += _LEARNING * (seen - self._slowness)
         self._let_in()
 
@@ -242,23 +264,29 @@ class Queue:
     def _judge(self, nbytes: int) -> None:
         most = min(self._settings.max_run_bytes, self._settings.memory_bytes)
         if nbytes > most:
-            msg = f"The run would take {nbytes:,} bytes at a time; this server allows {most:,} (max_run_bytes)."
+            msg = f"The run would take {nbytes:,} bytes at a time; this server allows {most:,} "
+            msg += f"({setters_of('max_run_bytes')})."
             msg += " Ask for less at a time."
             raise LimitError(msg, limit="max_run_bytes", asked=str(nbytes))
 
     def _refuse(self, why: str) -> None:
+        now = time.monotonic()
+        # For all that is known, a run that takes longer than was thought has as long to go as it has run.
+        overdue = min((now - started for started in list(self._running.values())), default=0)
         # Not all at the same time again.
-        later = max(0.05, self.wait_seconds()) * (1 + 0.5 * np.random.default_rng().random())
+        later = max(0.05, overdue, self.wait_seconds()) * (1 + 0.5 * np.random.default_rng().random())
         msg = f"The server is busy: {why}. Try again in {later:.2g} seconds."
         raise BusyError(msg, retry_ms=str(round(1000 * later)))
 
     def _fits(self, lease: Lease) -> bool:
-        return len(self._running) < self._slots and self._used + lease.nbytes <= self._settings.memory_bytes
+        more = 0 if lease in self._holding else lease.nbytes
+        return len(self._running) < self._slots and self._used + more <= self._settings.memory_bytes
 
     def _start(self, lease: Lease) -> None:
-        self._running.add(lease)
-        with self._lock:
-            self._used += lease.nbytes
+        self._running[lease] = time.monotonic()
+        if lease not in self._holding:
+            with self._lock:
+                self._used += lease.nbytes
 
     def _let_in(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):

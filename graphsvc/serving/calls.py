@@ -15,7 +15,7 @@ from graphsvc.arrays import Array
 from graphsvc.chunks import Arrivals
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
-from graphsvc.serving.service import Request, Service
+from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import Work
@@ -26,7 +26,6 @@ __all__ = ["Call", "Calls", "Reply", "outcome_of"]
 _LOG: Final = logging.getLogger("graphsvc.server")
 _T = TypeVar("_T")
 
-_FEW_BYTES: Final = 1 << 16
 _NO_TIME: Final = 1e-3
 """What keeps the event loop no longer than handing it to a thread and back, about; by an estimate that is high."""
 
@@ -66,15 +65,6 @@ class Reply:
             self.lease.release()
 
 
-class _Unreserved:
-    """For what is too small to be reserved."""
-
-    nbytes = 0
-
-    def resize(self, nbytes: int) -> None:
-        """Let it have them."""
-
-
 class Calls:
     """Takes calls to their ends. It belongs to an event loop."""
 
@@ -86,7 +76,7 @@ class Calls:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
         # Of their own, so that a call is refused in no time while graphs run.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
-        self.queue = Queue(settings.threads, settings)
+        self._queue = Queue(settings.threads, settings)
 
     def close(self) -> None:
         """Let threads end when they are done."""
@@ -106,7 +96,7 @@ class Calls:
 
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
-        if call.nbytes > _FEW_BYTES or not self._service.is_small(call.request):
+        if call.nbytes > FEW_BYTES or not self._service.is_small(call.request):
             return None
         return outcome_of(lambda: self._in_no_time(call))
 
@@ -116,7 +106,7 @@ class Calls:
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run(call.stop, _Unreserved())), work.beside or [])
+        return Reply(call.pack(work.run_at_once()), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""
@@ -127,7 +117,7 @@ class Calls:
     async def judged(self, read: Callable[[], Work], stop: Stop) -> Work | grpc.Status:
         """Judge the work that `read` returns in a thread."""
         try:
-            self.queue.check_open()
+            self._queue.check_open()
         except GraphsvcError as error:
             return status_of(error)
 
@@ -138,25 +128,32 @@ class Calls:
 
         return await self.in_reader(judged)
 
-    async def run(self, work: Work, pack: Callable[[Any], bytes], stop: Stop) -> Reply | grpc.Status:
-        """Wait for a place, do the work in a thread, and pack what it gives."""
-        nbytes = work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+    def hold(self, work: Work) -> Lease:
+        """Take the bytes of work whose data are still to come; see `Queue.hold`."""
+        return self._queue.hold(self._needed_bytes(work))
+
+    async def run(
+        self, work: Work, pack: Callable[[Any], bytes], stop: Stop, held: Lease | None = None
+    ) -> Reply | grpc.Status:
+        """Wait for a place, do the work in a thread, and pack what it gives; `held` is given back in any case."""
+        nbytes = held.nbytes if held else self._needed_bytes(work)
         try:
-            lease = await self.queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining)
+            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining, held)
         except GraphsvcError as error:
             return status_of(error)
-        loop = asyncio.get_running_loop()
-        done = self._threads.submit(outcome_of, lambda: pack(work.run(stop, lease)))
+        lease.work = self._threads.submit(outcome_of, lambda: pack(work.run(stop, lease)))
         try:
-            message = await asyncio.wrap_future(done)
+            message: bytes | grpc.Status = await asyncio.wrap_future(lease.work)
         except BaseException:
-            # Not when nobody waits for the call any more, but when the thread is done with it.
-            done.add_done_callback(lambda _: loop.call_soon_threadsafe(lease.release))
+            lease.release()
             raise
         if isinstance(message, bytes):
             return Reply(message, work.beside or [], lease)
         lease.release()
         return message
+
+    def _needed_bytes(self, work: Work) -> int:
+        return work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
 
 
 def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:

@@ -64,7 +64,7 @@ def read_question(
 def differentiated(
     graph: ComputationalGraph,
     question: DerivativeQuestion,
-    stop: Callable[[], None],
+    stop: Callable[[], None] | None,
     within: Callable[[int], None],
     beside: list[Array] | None,
 ) -> service_pb2.DifferentiateResponse:
@@ -82,7 +82,6 @@ def differentiated(
     """
     inputs, directions, wrt = question.inputs, question.directions, question.wrt
     outputs, arriving, vectors = question.outputs, question.output_gradients, question.vectors
-    stop()
     match question.kind:
         case service_pb2.DERIVATIVE_KIND_JVP:
             values, tangents = graph.jvp(inputs, directions, outputs, stop, vectors=vectors, within=within)

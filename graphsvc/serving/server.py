@@ -13,13 +13,13 @@ import grpc
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
-from graphsvc.codec import parse_message
 from graphsvc.engine.plugins import PluginReport, PluginState, find_plugins, probe_plugins
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import PluginError, ServerError
 from graphsvc.serving.calls import Call, Calls, outcome_of
-from graphsvc.serving.service import Request, Service
+from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.session import Session
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
@@ -29,9 +29,6 @@ from graphsvc.v1 import service_pb2
 __all__ = ["Server", "load_plugins", "run_server"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
-
-_FEW_BYTES: Final = 1 << 16
-"""What is parsed at once; more would keep the others waiting."""
 
 _SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GraphService"].full_name
 
@@ -53,27 +50,33 @@ def load_plugins(settings: Settings) -> tuple[Registry, dict[str, PluginReport]]
     allowed = {n: report for n, report in found.items() if settings.plugins is None or n in settings.plugins}
     reports = probe_plugins(allowed, settings.plugin_seconds)
     # A refused plugin is not in the registry, so its names are unknown here and no call ever imports anything.
-    registry = Registry({n: report for n, report in reports.items() if report.state is PluginState.LOADED})
+    usable = {n: report for n, report in reports.items() if report.state is PluginState.LOADED}
+    registry = Registry(usable, remote=True)
     reports |= registry.load_all()
     for report in reports.values():
         if report.state is PluginState.LOADED:
             continue
-        msg = f"The plugin {report.namespace!r} is {report.state.value}: {report.cause}"
         if settings.plugin_strict:
-            raise PluginError(msg, plugin=report.namespace)
-        _LOG.warning("%s", msg)
+            raise PluginError(str(report), plugin=report.namespace)
+        _LOG.warning("%s", report)
     return registry, reports
 
 
 class Server:
-    """A gRPC server in the running event loop."""
+    """A gRPC server in the running event loop.
+
+    Attributes:
+        port: The port it listens on, once it is started.
+        plugins: What became of each plugin.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, plugins: dict[str, PluginReport]) -> None:
+        self.plugins = plugins
         self._settings = settings
         self.service = Service(registry, plugins, settings)
         self.calls = Calls(self.service, settings)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(StrictParsing(),), options=_options(settings))
+        self._server = grpc.aio.server(options=_options(settings))
         self.port = 0
 
     async def start(self) -> None:
@@ -96,10 +99,11 @@ class Server:
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(self._simple(self.service.server_info)),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        strict: Any = StrictParsing(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, strict)
         if self._settings.reflection:
             names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), strict)  # type: ignore[no-untyped-call]
         host = self._settings.host
         # An IPv6 address stands in brackets before a port.
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
@@ -126,26 +130,35 @@ class Server:
         """Return a handler of a method that asks for work to be done."""
 
         async def handler(data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            remaining = context.time_remaining()
-            stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
-            if len(data) <= _FEW_BYTES:
-                request = outcome_of(lambda: parse_message(cls, data))
-            else:
-                request = await self.calls.in_reader(lambda: parse_message(cls, data))
-            if isinstance(request, grpc.Status):
-                return await _end(request, context)
-            try:
-                reply = await self.calls.answer(Call(request, len(data), self.service.serialized, stop))
-            except asyncio.CancelledError:
-                # The client went away, or its deadline passed. The thread runs on to the end of its gate.
-                stop.set()
-                raise
-            if isinstance(reply, grpc.Status):
-                return await _end(reply, context)
-            reply.close()
-            return reply.message
+            outcome = await self._outcome(cls, data, context)
+            # What ends a call with a status is an exception that gRPC keeps beside the call. Its traceback has this
+            # frame, so that all that stands here would live until Python collects garbage.
+            del data
+            return await _end(outcome, context)
 
         return handler
+
+    async def _outcome(
+        self, cls: type[Request], data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> bytes | grpc.Status:
+        remaining = context.time_remaining()
+        stop = Stop(min(self._settings.max_seconds, self._settings.max_seconds if remaining is None else remaining))
+        if len(data) <= FEW_BYTES:
+            request = outcome_of(lambda: self.service.parse(cls, data))
+        else:
+            request = await self.calls.in_reader(lambda: self.service.parse(cls, data))
+        if isinstance(request, grpc.Status):
+            return request
+        try:
+            reply = await self.calls.answer(Call(request, len(data), self.service.serialized, stop))
+        except asyncio.CancelledError:
+            # The client went away, or its deadline passed. The thread runs on to the end of its gate.
+            stop.set()
+            raise
+        if isinstance(reply, grpc.Status):
+            return reply
+        reply.close()
+        return reply.message
 
     async def _session(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -33,19 +33,24 @@ from graphsvc.errors import (
     UnknownResidentError,
     quoted,
 )
+from graphsvc.fields import Most, count_fields
 from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.serving.kept import Kept
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
 
-__all__ = ["Request", "Service"]
-
+__all__ = ["FEW_BYTES", "Request", "Service"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
 
 Request: TypeAlias = service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest | service_pb2.PutTensorRequest
+
+_M = TypeVar("_M", bound=Message)
+
+FEW_BYTES: Final = 1 << 16
+"""A message of so many may be parsed at once and uncounted; a larger one might keep others waiting, or grow."""
 
 _FEW_NODES: Final = 256
 
@@ -72,13 +77,27 @@ class Service:
         self._residents = Kept[Array](settings.resident_bytes, seconds=settings.resident_seconds)
         self._gates = service_pb2.ListGatesResponse(gates=_gate_messages(registry)).SerializeToString()
         self._info = _server_info(plugins, settings).SerializeToString()
+        limits = {"max_nodes": ("nodes", "graphs", "gates"), "max_operands": ("operands",)}
+        limits["max_tensors"] = ("inputs", "constants", "residents", "directions", "tensors")
+        self._most = {name: Most(getattr(settings, limit), limit) for limit, names in limits.items() for name in names}
+
+    def parse(self, cls: type[_M], data: bytes) -> _M:
+        """Parse a message, a large one only where it has no more of anything than it may have.
+
+        Raises:
+            MessageError: The bytes are no message of this type.
+            LimitError: There is more in it than may be.
+        """
+        if len(data) > FEW_BYTES:
+            count_fields(cls, data, self._most, self._most["operands"])
+        return parse_message(cls, data)
 
     def read(self, request: Request, nbytes: int, stop: Callable[[], None], arrivals: Arrivals | None = None) -> Work:
         """Read and judge a request; the work gives the response to it.
 
         Args:
             request: The request.
-            nbytes: Bytes of its message.
+            nbytes: Bytes of its message, without chunks.
             stop: Called now and then; what it raises ends the reading.
             arrivals: In a session, is told of the tensors whose data are to come before the work is done; None where
                 there are no chunks.
@@ -123,6 +142,7 @@ class Service:
                 graph_digest=digest,
             )
 
+        nbytes += arrivals.nbytes if arrivals else 0
         fits = self._fitting(beside)
         if not request.HasField("vectors"):
             prepared = graph.prepare(inputs, wrt, arriving, outputs)
@@ -133,7 +153,7 @@ class Service:
         vectors = request.vectors
         estimate = vectors_estimate(graph.estimate(inputs, wrt, outputs), vectors)
 
-        def many(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+        def many(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
             return answered(graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=fits))
 
         return Work(estimate, nbytes, beside, many)
@@ -149,8 +169,9 @@ class Service:
         self._within("max_tensors", len(request.directions), "directions")
         question = read_question(request, self._inputs(request, arrivals), arrivals)
         beside: list[Array] | None = None if arrivals is None else []
+        nbytes += arrivals.nbytes if arrivals else 0
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
             response = differentiated(graph, question, stop, self._fitting(beside), beside)
             response.graph_digest = digest
             return response
@@ -163,8 +184,9 @@ class Service:
             raise RequestError(msg)
         array = array_from_tensor(request.tensor, "The tensor", arrivals)
         self._within("resident_bytes", array.nbytes, "bytes in the tensor")
+        nbytes += arrivals.nbytes if arrivals else 0
 
-        def answer(stop: Callable[[], None], more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
+        def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
             digest = tensor_digest(array)
             # Of its own: an array that shares the bytes of a message keeps all of that.
             self._residents.put(digest, array if arrivals and arrivals.nbytes else array.copy(), array.nbytes)
@@ -257,7 +279,7 @@ class Service:
     def _within(self, limit: str, count: int, what: str) -> None:
         most = getattr(self._settings, limit)
         if count > most:
-            msg = f"There are {count} {what}; this server takes {most} ({limit})."
+            msg = f"There are {count} {what}; this server takes {most} ({setters_of(limit)})."
             raise LimitError(msg, limit=limit, asked=str(count))
 
     def list_gates(self, data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -9,12 +10,12 @@ from typing import Any, Final, NoReturn
 import grpc
 
 from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
-from graphsvc.codec import parse_message
 from graphsvc.errors import RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
-from graphsvc.serving.service import Service
-from graphsvc.serving.settings import Settings
+from graphsvc.serving.service import FEW_BYTES, Service
+from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
+from graphsvc.serving.watch import Watch
 from graphsvc.serving.work import Work
 from graphsvc.status import packed_status
 from graphsvc.v1 import service_pb2
@@ -43,6 +44,7 @@ class Session:
         self._settings = settings
         self._context = context
         self._writing = asyncio.Lock()
+        self._reads, self._writes = Watch(), Watch()
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def serve(self) -> grpc.Status | None:
@@ -53,16 +55,24 @@ class Session:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                try:
-                    while (data := await self._next(self._settings.session_seconds)) is not None:
-                        await self._answer(data, tasks)
-                except Exception:
-                    await self._end_answer()
-                    raise
+                await self._listen(tasks)
         except ExceptionGroup as group:
             first = group.exceptions[0]
+            # The group of tasks keeps its traceback, and that what came, until Python collects garbage.
+            traceback.clear_frames(first.__traceback__)
             return first.status if isinstance(first, _RefusedError) else outcome_of(lambda: _raise(first))
+        finally:
+            self._reads.close()
+            self._writes.close()
         return None
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+        try:
+            while (data := await self._next(self._settings.session_seconds)) is not None:
+                await self._answer(data, tasks)
+        except Exception:
+            await self._end_answer()
+            raise
 
     async def _end_answer(self) -> None:
         """Let the answer that is on its way go to its end: gRPC sends no status into the middle of a message."""
@@ -74,15 +84,14 @@ class Session:
     async def _next(self, seconds: float) -> bytes | None:
         """Return the next message; None where the client says no more."""
         try:
-            async with asyncio.timeout(seconds):
-                data = await self._context.read()
+            data = await self._reads.wait(self._context.read(), seconds)
         except TimeoutError:
             msg = f"Nothing came for {seconds:g} seconds. Send on, or end the stream; open another when it is needed."
             raise StalledError(msg) from None
         return None if data is grpc.aio.EOF else data
 
     async def _answer(self, data: bytes, tasks: asyncio.TaskGroup) -> None:
-        call = self._call(data)
+        call = self._call(await self._parsed(data), len(data))
         if call.arrivals is None or not _is_chunked(call.request):
             reply = self._calls.at_once(call)
             if reply is not None:
@@ -95,19 +104,26 @@ class Session:
         work = await self._calls.read(call)
         if not isinstance(work, Work):
             raise _RefusedError(work)
-        arrivals = call.arrivals
-        held = self._calls.queue.hold(arrivals.nbytes)
+        held = self._calls.hold(work)
         try:
-            await self._receive(arrivals, call.stop)
+            await self._receive(call.arrivals, call.stop)
             await self._room.acquire()
         except BaseException:
             held.release()
             raise
-        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop)))
+        task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop, held)))
+        # Of a task that is cancelled before it begins, nothing else knows.
         task.add_done_callback(lambda _: held.release())
 
-    def _call(self, data: bytes) -> Call:
-        message = parse_message(service_pb2.SessionRequest, data)
+    async def _parsed(self, data: bytes) -> service_pb2.SessionRequest:
+        if len(data) <= FEW_BYTES:
+            return self._service.parse(service_pb2.SessionRequest, data)
+        message = await self._calls.in_reader(lambda: self._service.parse(service_pb2.SessionRequest, data))
+        if isinstance(message, grpc.Status):
+            raise _RefusedError(message)
+        return message
+
+    def _call(self, message: service_pb2.SessionRequest, nbytes: int) -> Call:
         kind = message.WhichOneof("request")
         if kind is None or kind == "chunk":
             msg = "A chunk came that no tensor waits for." if kind else "The message has no request."
@@ -117,13 +133,13 @@ class Session:
         seconds = message.timeout_ms / 1000 if message.HasField("timeout_ms") else most
         left = self._context.time_remaining()
         stop = Stop(min(seconds, most, most if left is None else left))
-        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes")
+        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes", setters_of("max_request_bytes"))
         number = message.id
 
         def pack(response: Any) -> bytes:
             return self._service.serialized(service_pb2.SessionResponse(id=number, **{kind: response}))
 
-        return Call(getattr(message, kind), len(data), pack, stop, arrivals, number)
+        return Call(getattr(message, kind), nbytes, pack, stop, arrivals, number)
 
     async def _receive(self, arrivals: Arrivals, stop: Stop) -> None:
         """Fill the arrays of chunked tensors."""
@@ -131,11 +147,19 @@ class Session:
         start, came = clock(), 0
         while not arrivals.complete:
             stop()
-            data = await self._next(min(self._settings.stall_seconds, stop.remaining))
+            try:
+                data = await self._next(min(self._settings.stall_seconds, stop.remaining))
+            except StalledError:
+                # It may be the deadline that passed.
+                stop()
+                raise
             if data is None:
                 msg = "The stream ended before all data of a tensor had come. Send as many as its shape says."
                 raise RequestError(msg)
-            piece = _chunk(data)
+            piece = chunk_data(data)
+            if piece is None:
+                # Other ways to write the same message are as good.
+                piece = _chunk(await self._parsed(data))
             arrivals.accept(piece)
             came += len(piece)
             seconds = clock() - start
@@ -168,8 +192,7 @@ class Session:
 
     async def _write(self, message: bytes) -> None:
         try:
-            async with asyncio.timeout(self._settings.stall_seconds):
-                await self._context.write(message)
+            await self._writes.wait(self._context.write(message), self._settings.stall_seconds)
         except TimeoutError:
             msg = "Nobody takes what is sent. Read the answers while you send."
             raise StalledError(msg) from None
@@ -191,18 +214,13 @@ def _is_chunked(request: Any) -> bool:
     """Tell whether chunks follow a request."""
     if isinstance(request, service_pb2.PutTensorRequest):
         return request.tensor.chunked
-    tensors = [*request.inputs, *request.output_gradients.tensors, *getattr(request, "directions", ())]
-    return any(named.tensor.chunked for named in tensors)
+    tensors = (request.inputs, request.output_gradients.tensors, getattr(request, "directions", ()))
+    return any(named.tensor.chunked for named in itertools.chain.from_iterable(tensors))
 
 
-def _chunk(data: bytes) -> memoryview:
+def _chunk(message: service_pb2.SessionRequest) -> memoryview:
     """Return the data of a message that must be a chunk."""
-    piece = chunk_data(data)
-    if piece is None:
-        # Other ways to write the same message are as good.
-        message = parse_message(service_pb2.SessionRequest, data)
-        if message.WhichOneof("request") != "chunk":
-            msg = "Another request came before all data of a tensor had come. Send as many as its shape says."
-            raise RequestError(msg)
-        piece = memoryview(message.chunk)
-    return piece
+    if message.WhichOneof("request") != "chunk":
+        msg = "Another request came before all data of a tensor had come. Send as many as its shape says."
+        raise RequestError(msg)
+    return memoryview(message.chunk)

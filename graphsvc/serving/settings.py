@@ -18,7 +18,7 @@ from pydantic_settings import (
 
 from graphsvc.errors import did_you_mean
 
-__all__ = ["FILE_VARIABLE", "Origin", "Settings", "origins", "unknown_variables"]
+__all__ = ["FILE_VARIABLE", "Origin", "Settings", "flag_of", "origins", "setters_of", "unknown_variables"]
 
 FILE_VARIABLE: Final = "GRAPHSVC_CONFIG"
 """The variable of the environment that names the file, in TOML, one `name = value` for each setting."""
@@ -177,6 +177,16 @@ class Settings(BaseSettings):
             "min_bytes_per_second",
         )
         return {name: getattr(self, name) for name in names}
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of `graphsvc serve` for a setting; that of the plugins is repeated, one for each."""
+    return "--plugin" if name == "plugins" else f"--{name.replace('_', '-')}"
+
+
+def setters_of(name: str) -> str:
+    """Return the flag and the variable of a setting, for messages."""
+    return f"{flag_of(name)} or {_PREFIX}{name.upper()}"
 
 
 class Origin(NamedTuple):

@@ -1,6 +1,5 @@
 """Stopping: what an evaluation in another thread asks between two gates."""
 
-import threading
 import time
 
 from graphsvc.errors import DeadlineError, StoppedError
@@ -13,11 +12,11 @@ class Stop:
 
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
-        self._stopped = threading.Event()
+        self._stopped = False
 
     def set(self) -> None:
         """Stop the evaluation before its next gate."""
-        self._stopped.set()
+        self._stopped = True
 
     @property
     def remaining(self) -> float:
@@ -26,7 +25,7 @@ class Stop:
 
     def __call__(self) -> None:
         """Raise StoppedError or DeadlineError if the evaluation is to stop."""
-        if self._stopped.is_set():
+        if self._stopped:
             msg = "Nobody waits for the evaluation any more."
             raise StoppedError(msg)
         if time.monotonic() > self._deadline:

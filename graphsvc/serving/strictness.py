@@ -3,7 +3,7 @@
 gRPC would answer UNKNOWN, with the name of an exception.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -14,18 +14,34 @@ __all__ = ["StrictParsing"]
 _MALFORMED: Final = object()
 
 
-class StrictParsing(grpc.aio.ServerInterceptor):
-    """Gives every handler that parses its requests a parser that cannot fail, and refuses what did not parse."""
+class StrictParsing:
+    """Takes services for a server, and gives every handler that parses its requests a parser that cannot fail.
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the handler of a call; see `grpc.aio.ServerInterceptor`."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_deserializer is None:
-            return handler
+    What did not parse is refused. An interceptor could do the same, but every call of our own would pass it as well.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Take a service; see `grpc.Server`."""
+        self._server.add_generic_rpc_handlers(tuple(map(_Strict, handlers)))
+
+    def add_registered_method_handlers(self, name: str, handlers: Mapping[str, Any]) -> None:
+        """Take nothing: `grpc.aio` finds methods by their generic handlers alone."""
+
+
+class _Strict(grpc.GenericRpcHandler):
+    """Handlers of a service, made strict."""
+
+    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
+        self._inner = inner
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler of a call; see `grpc.GenericRpcHandler`."""
+        handler: Any = self._inner.service(handler_call_details)
+        if handler is None:
+            return None
         strict: dict[str, Any] = {"request_deserializer": _parser(handler.request_deserializer)}
         if handler.unary_unary:
             strict["unary_unary"] = _refusing(handler.unary_unary)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from graphsvc.arrays import Array
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.prepared import Prepared
+from graphsvc.engine.prepared import Prepared, PreparedAgain
 from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
 
@@ -26,6 +26,9 @@ class Reservation(Protocol):
         """Take or give back bytes."""
 
 
+Answering: TypeAlias = Callable[[Callable[[], None] | None, Callable[[int], None]], Any]
+"""Does work: takes what stops it, if anything may, and what is called with the bytes that it turns out to need."""
+
 NO_RUN: Final = Estimate(0, 0, 0, 0, 0, 0, 0, "", 0, "", "")
 """What it takes to run nothing."""
 
@@ -39,7 +42,7 @@ class Work:
 
     Attributes:
         estimate: What it takes at most.
-        request_bytes: Bytes of the message of the request.
+        request_bytes: Bytes of the request, its chunks among them.
         beside: Where large results are put that go in chunks; None if all go in one message.
         answer: Does the work, and returns the response: a message, but for calls that come by other ways than gRPC.
         prepared: The question, where a program may take less than the estimate says.
@@ -48,12 +51,12 @@ class Work:
     estimate: Estimate
     request_bytes: int
     beside: list[Array] | None
-    answer: Callable[[Callable[[], None], Callable[[int], None]], Any]
-    prepared: Prepared | None = None
+    answer: Answering
+    prepared: Prepared | PreparedAgain | None = None
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the request's message, and of the results until they are sent."""
+        """Bytes of the request, and of the results until they are sent."""
         copies = _COPIES if self.beside is None else 1
         return self.request_bytes + copies * self.estimate.result_bytes
 
@@ -78,9 +81,15 @@ class Work:
             LimitError: It turns out to take more than is allowed.
             GraphsvcError: Whatever else is wrong.
         """
+        # It may have waited for its place for long.
+        stop()
         if self.prepared is not None:
             reservation.resize(self.prepared.peak_bytes + self.held_bytes)
         return self.answer(stop, lambda nbytes: reservation.resize(nbytes + self.held_bytes))
+
+    def run_at_once(self) -> Any:
+        """Do work that takes next to nothing, so that nothing needs to be reserved and nobody stops it."""
+        return self.answer(None, lambda _: None)
 
 
 def vectors_estimate(one: Estimate, vectors: int) -> Estimate:

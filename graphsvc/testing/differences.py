@@ -2,13 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from graphsvc.arrays import Array, is_differentiable
+from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 
-__all__ = ["GradientCheck", "central_difference", "check_gradients", "inner", "random_like"]
+__all__ = ["Differentiable", "GradientCheck", "central_difference", "check_gradients", "inner", "random_like"]
+
+
+class Differentiable(Protocol):
+    """What gives outputs and gradients: a graph that runs here, or one that runs on a server."""
+
+    def value_and_grad(
+        self,
+        inputs: Mapping[str, object],
+        wrt: Sequence[str] | None = None,
+        output_gradients: Mapping[str, object] | None = None,
+    ) -> tuple[dict[str, Array], InputGradients]:
+        """See `ComputationalGraph.value_and_grad`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,7 @@ def check_gradients(
     *,
     seed: int = 0,
     tolerance: float = 1e-6,
+    runner: Differentiable | None = None,
 ) -> list[GradientCheck]:
     """Compare the gradients of a graph with central differences along random directions.
 
@@ -80,30 +95,30 @@ def check_gradients(
         wrt: The inputs to compare; None means every floating-point one.
         seed: Seed of the random output gradients and directions.
         tolerance: Allowed relative error.
+        runner: What runs the graph, such as `client.graph(graph)`; None means here.
 
     Returns:
         A comparison for each input.
     """
+    runner = runner or graph
     random = np.random.default_rng(seed)
     arrays = graph.judge_inputs(inputs)
-    values, _ = graph.value_and_grad(arrays, wrt=[])
+    values, _ = runner.value_and_grad(arrays, wrt=[])
     output_gradients = {
         name: np.asarray(random_like(random, value), value.dtype)
         for name, value in values.items()
         if is_differentiable(value.dtype)
     }
-    _, gradients = graph.value_and_grad(arrays, wrt, output_gradients)
+    _, gradients = runner.value_and_grad(arrays, wrt, output_gradients)
 
     def loss(name: str, x: Array) -> float:
-        outputs, _ = graph.value_and_grad({**arrays, name: x.astype(arrays[name].dtype)}, wrt=[])
+        outputs, _ = runner.value_and_grad({**arrays, name: x.astype(arrays[name].dtype)}, wrt=[])
         return sum(inner(output_gradients[output], outputs[output]) for output in output_gradients)
 
-    # A value of a narrow dtype on the way rounds as much as an input of it.
-    precision = max(
-        float(np.finfo(spec.dtype).eps)
-        for spec in graph.infer(arrays).values()
-        if spec is not None and is_differentiable(spec.dtype)
-    )
+    # A value of a narrow dtype on the way rounds as much as an input of it. What is on the way elsewhere is not known.
+    on_the_way = graph.infer(arrays).values() if runner is graph else ()
+    dtypes = {value.dtype for value in (*arrays.values(), *values.values(), *on_the_way) if value is not None}
+    precision = max(float(np.finfo(dtype).eps) for dtype in dtypes if is_differentiable(dtype))
     return [_along(name, arrays[name], gradients[name], loss, random, tolerance, precision) for name in gradients]
 
 

@@ -285,7 +285,7 @@ SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "hei
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_every_screen_shows_all(browser: Browser, url: str, screen: str, scheme: str):
-    """Nothing runs over the side of a screen, wide or narrow; pictures for people to look at are in `build/pictures`."""
+    """Nothing runs over the side of a screen, wide or narrow; pictures for people are in `build/pictures`."""
     context = browser.new_context(base_url=url, viewport=SCREENS[screen], color_scheme=scheme)
     page = context.new_page()
     page.goto("/")

@@ -1,18 +1,18 @@
 """Whole matrices of derivatives: of outputs by inputs, and the second ones of inputs by inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from graphsvc.arrays import Array, is_differentiable, read_only
+from graphsvc.arrays import Array, ArraySpec, is_differentiable, read_only, spec_of
 from graphsvc.engine.bound import Asked
 from graphsvc.engine.calls import Record
 from graphsvc.engine.derivatives.passes import Passes
 from graphsvc.engine.derivatives.vectors import Within
-from graphsvc.engine.looping import gradients_of, results_of
+from graphsvc.engine.looping import results_of
 from graphsvc.engine.question import judge_outputs
-from graphsvc.errors import NotDifferentiableError, TangentLostError
+from graphsvc.engine.stacks.calling import most_stacked
+from graphsvc.errors import LimitError, NotDifferentiableError, TangentLostError
 
 __all__ = ["Blocks", "hessian", "jacobian"]
 
@@ -39,9 +39,7 @@ def jacobian(
     specs = asked.specs
     if within:
         within(sum(z.nbytes * specs[x].size for z in results.values() for x in asked.wrt))
-    blocks = {
-        name: {x: np.zeros((*z.shape, *specs[x].shape), z.dtype) for x in asked.wrt} for name, z in results.items()
-    }
+    blocks = {name: {x: _block(name, z, x, specs[x]) for x in asked.wrt} for name, z in results.items()}
     rows = sum(z.size for z in results.values())
     columns = sum(specs[x].size for x in asked.wrt)
     if columns < rows:
@@ -68,43 +66,46 @@ def hessian(
     if within:
         size = sum(specs[x].size for x in question.wrt)
         within(size * size * max((specs[x].dtype.itemsize for x in question.wrt), default=0))
-    blocks = {
-        x: {y: np.zeros((*specs[x].shape, *specs[y].shape), specs[x].dtype) for y in question.wrt} for x in question.wrt
-    }
+    blocks = {x: {y: _block(x, specs[x], y, specs[y]) for y in question.wrt} for x in question.wrt}
     _, primal = passes.primal(question)
     passes.second(question, _random_direction(question), primal)
-    for y, place, unit in _units(question):
-        _, products = passes.second(question, {y: unit}, primal, always=False)
-        for x in question.wrt:
-            if x in products:
-                blocks[x][y][_column(place)] = products[x]
+    for y in question.wrt:
+        for place, (_, unit) in zip(np.ndindex(specs[y].shape), _units(specs[y], 1), strict=True):
+            _, products = passes.second(question, {y: unit[0]}, primal, always=False)
+            for x in question.wrt:
+                if x in products:
+                    blocks[x][y][(..., *place)] = products[x]
     return blocks
 
 
 def _by_rows(
     passes: Passes, asked: Asked, records: dict[str, Record], results: Mapping[str, Array], blocks: Blocks
 ) -> Blocks:
+    """Fill in the rows, several at a time."""
+    most = most_stacked(records.values())
     for name, z in results.items():
-        for place in np.ndindex(z.shape):
-            unit = np.zeros(z.shape, z.dtype)
-            unit[place] = 1
-            gradients = gradients_of(
-                asked.plan, asked.wrt, asked.specs, dict(records), {name: read_only(unit)}, passes.between
-            )
+        rows = {x: blocks[name][x].reshape(z.size, *asked.specs[x].shape) for x in asked.wrt}
+        for places, units in _units(spec_of(z), most):
+            gradients = passes.pulled(asked, records, {name: units})
             for x in asked.wrt:
-                blocks[name][x][place] = gradients[x]
+                rows[x][places] = gradients[x]
     return blocks
 
 
 def _by_columns(passes: Passes, asked: Asked, blocks: Blocks) -> Blocks:
+    """Fill in the columns, several at a time where the gates allow that."""
     _, primal = passes.primal(asked)
     passes.pushed(asked, _random_direction(asked), primal, verify=True)
-    for x, place, unit in _units(asked):
-        _, dots = passes.pushed(asked, {x: unit}, primal, verify=False)
-        for name in blocks:
-            source = asked.plan.outputs[name]
-            if source in dots:
-                blocks[name][x][_column(place)] = dots[source]
+    most = most_stacked(record for _, record in primal.values() if record)
+    for x in asked.wrt:
+        for places, units in _units(asked.specs[x], most):
+            dots = passes.pushed_at_once(asked, x, units, primal)
+            for name in blocks:
+                source = asked.plan.outputs[name]
+                if source in dots:
+                    block = blocks[name][x]
+                    columns = block.reshape(*block.shape[: block.ndim - asked.specs[x].ndim], asked.specs[x].size)
+                    columns[..., places] = np.moveaxis(dots[source], 0, -1)
     return blocks
 
 
@@ -117,18 +118,23 @@ def _random_direction(asked: Asked) -> dict[str, Array]:
     }
 
 
-def _units(asked: Asked) -> Iterator[tuple[str, tuple[int, ...], Array]]:
-    """Yield every input, place in it, and the direction that has 1 there."""
-    for x in asked.wrt:
-        spec = asked.specs[x]
-        for place in np.ndindex(spec.shape):
-            unit = np.zeros(spec.shape, spec.dtype)
-            unit[place] = 1
-            yield x, place, read_only(unit)
+def _block(of: str, z: Array | ArraySpec, by: str, x: ArraySpec) -> Array:
+    """Return zeros for the derivatives of one array by another. Raises LimitError where there is no memory for them."""
+    try:
+        return np.zeros((*z.shape, *x.shape), z.dtype)
+    except MemoryError:
+        nbytes = z.nbytes * x.size
+        msg = f"There is not memory enough: the derivatives of {of!r} by {by!r} have {nbytes:,} bytes. Ask for some "
+        msg += "directions alone, with jvp or hvp, or for fewer inputs with wrt."
+        raise LimitError(msg, asked=str(nbytes)) from None
 
 
-def _column(place: tuple[int, ...]) -> Any:
-    return (..., *place)
+def _units(spec: ArraySpec, most: int) -> Iterator[tuple[slice, Array]]:
+    """Yield places among the elements of an array, and for each of them the array that has 1 there, stacked."""
+    for start in range(0, spec.size, most):
+        count = min(most, spec.size - start)
+        units = np.eye(count, spec.size, start, spec.dtype)
+        yield slice(start, start + count), read_only(units.reshape(count, *spec.shape))
 
 
 def _require_real(arrays: Mapping[str, Array]) -> None:

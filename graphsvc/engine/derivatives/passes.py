@@ -1,6 +1,7 @@
 """The passes over a graph that derivatives beyond one gradient are made of."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import numpy as np
 
@@ -8,11 +9,15 @@ from graphsvc.arrays import Array, Literal
 from graphsvc.engine import backprop
 from graphsvc.engine.bound import Asked, Question
 from graphsvc.engine.calls import Record, call_forward
-from graphsvc.engine.looping import results_of, summed_arriving
+from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.looping import gradients_of, results_of, summed_arriving
 from graphsvc.engine.running import RunnableGraph
+from graphsvc.engine.stacks.calling import call_backward_stacked
+from graphsvc.engine.stacks.stack import Stack, Unstackable
 from graphsvc.engine.tangents import loops
 from graphsvc.engine.tangents.movement import Primal
 from graphsvc.engine.tangents.verification import Verification, check_random_adjoint
+from graphsvc.errors import GraphsvcError
 
 __all__ = ["Passes"]
 
@@ -54,6 +59,15 @@ class Passes:
             records = backprop.forward(asked.plan.steps, values, self.between)
         return values, records
 
+    def pulled(self, asked: Asked, records: Mapping[str, Record], arriving: Mapping[str, Array]) -> InputGradients:
+        """Run backward for several gradients at once, which a first axis counts, here and in the gradients returned.
+
+        Those of inputs that no path leads from have no such axis.
+        """
+        return gradients_of(
+            asked.plan, asked.wrt, asked.specs, dict(records), arriving, self.between, call_backward_stacked
+        )
+
     def primal(self, asked: Asked) -> tuple[Values, Primal]:
         """Run forward once for many directions."""
         values = self._values(asked)
@@ -80,6 +94,18 @@ class Passes:
                 if kept and kept.unproven:
                     check_random_adjoint(step, kept)
         return values, dots
+
+    def pushed_at_once(self, asked: Asked, name: str, directions: Array, primal: Primal) -> dict[str, Array]:
+        """Run forward along several directions of one input, which a first axis counts, here and in the tangents.
+
+        Where a gate does not take several at once, they are pushed one after the other.
+        """
+        try:
+            _, dots = self.pushed(asked, {name: cast(Array, Stack(directions))}, primal, verify=False)
+        except (GraphsvcError, Unstackable):
+            several = [self.pushed(asked, {name: direction}, primal, verify=False)[1] for direction in directions]
+            return {reference: np.stack([dots[reference] for dots in several]) for reference in several[0]}
+        return {reference: dot.array if isinstance(dot, Stack) else dot[np.newaxis] for reference, dot in dots.items()}
 
     def second(
         self, question: Question, direction: Mapping[str, Array], primal: Primal | None, *, always: bool = True

@@ -10,8 +10,9 @@ from graphsvc.engine.derivatives.directions import judged_directions, named, sli
 from graphsvc.engine.derivatives.handing import keep_memory, taken
 from graphsvc.engine.derivatives.passes import Passes
 from graphsvc.engine.evaluation import InputGradients, Results
-from graphsvc.engine.looping import gradients_of, owned_results, results_of
+from graphsvc.engine.looping import owned_results, results_of
 from graphsvc.engine.question import judge_output_gradients, judge_outputs, judge_vectors
+from graphsvc.engine.stacks.calling import most_stacked
 from graphsvc.errors import OutputGradientError
 
 __all__ = ["Within", "hvp", "jvp", "many_gradients"]
@@ -44,10 +45,16 @@ def many_gradients(
         judge_output_gradients(specs, asked.differentiated, part)
         for part in sliced(output_gradients, count, "output_gradients")
     ]
-    several = [
-        gradients_of(asked.plan, asked.wrt, asked.specs, dict(records), given, passes.between) for given in arriving
-    ]
-    return owned_results(results), InputGradients(stacked([*several]), several[0].disconnected)
+    most = most_stacked(records.values())
+    several = [passes.pulled(asked, records, stacked(arriving[k : k + most])) for k in range(0, count, most)]
+    disconnected = several[0].disconnected
+    gradients = {
+        name: np.zeros((count, *asked.specs[name].shape), asked.specs[name].dtype)
+        if name in disconnected
+        else np.concatenate([part[name] for part in several])
+        for name in asked.wrt
+    }
+    return owned_results(results), InputGradients(gradients, disconnected)
 
 
 def jvp(

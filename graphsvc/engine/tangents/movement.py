@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphsvc.arrays import Array
-from graphsvc.engine.calls import Record, handed, invoke
+from graphsvc.engine.calls import Record, handed, invoke, want_of_memory
 from graphsvc.engine.duals.dual import Dual, LostTangent, noted, stripped
 from graphsvc.engine.inference import BoundNode, described
 from graphsvc.errors import GateDataError, TangentLostError
@@ -51,23 +51,30 @@ def run_on_duals(node: BoundNode, method: str, function: Callable[..., Any], arg
     Raises:
         TangentLostError: It cannot be run on them; whatever goes wrong means that.
         GateError: It fails without tangents, too.
+        LimitError: There is not memory enough for it.
     """
     notes = noted()
-    notes.lost = None
+    # A gate that holds a graph runs others meanwhile.
+    before, notes.lost = notes.lost, None
     try:
         returned = function(node.gate, *arguments)
         if notes.lost is None:
+            notes.lost = before
             return returned
         reason = notes.lost
     except GateDataError as error:
         # Where the data are at fault, they are so without tangents, too.
         invoke(node, method, function, *map(stripped, arguments))
         reason = str(error)
-    except (KeyboardInterrupt, TangentLostError):
+    except KeyboardInterrupt:
         raise
+    except TangentLostError as error:
+        raise error.at(node.name, node.gate_name) from error.__cause__
     except LostTangent as error:
         reason = notes.lost or str(error)
-    except BaseException as error:  # noqa: BLE001 - a stranger's gate may raise anything on what is no array
+    except BaseException as error:
+        if short := want_of_memory(node, method, error):
+            raise short from error
         reason = notes.lost or described(error)
     msg = f"{method} cannot be followed by tangents: {reason.removesuffix('.')}. Its author can write it in plain NumPy"
     msg += ", or give the gate a jvp." if method == "forward" else "."

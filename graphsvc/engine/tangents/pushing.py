@@ -27,6 +27,7 @@ from graphsvc.engine.calls import (
 )
 from graphsvc.engine.duals.dual import holds_dual, noted, stripped, tangent_of, value_of
 from graphsvc.engine.plan import Step
+from graphsvc.engine.stacks.stack import Stack
 from graphsvc.engine.tangents.agreement import agrees
 from graphsvc.engine.tangents.movement import Moved, paired, run_on_duals
 from graphsvc.errors import GateNotDifferentiableError, TangentLostError
@@ -164,7 +165,7 @@ def _fitting(step: Step, outputs: Sequence[Array] | None, dots: Sequence[Any], m
         if dot is None:
             fitting.append(None)
             continue
-        if flaw := flaw_of(dot):
+        if flaw := _flaw_of(dot):
             break_contract(step.node, f"{method} returned for the tangent of an output {flaw}")
         if not is_differentiable(dot.dtype):
             fitting.append(None)
@@ -173,6 +174,11 @@ def _fitting(step: Step, outputs: Sequence[Array] | None, dots: Sequence[Any], m
             break_contract(step.node, f"{method} returned a tangent of shape {dot.shape} for an output of another")
         fitting.append(dot if outputs is None else _as(dot, outputs[i].dtype))
     return tuple(fitting)
+
+
+def _flaw_of(dot: Any) -> str | None:
+    """Return what a gate returned instead of a tangent, or of many at once."""
+    return None if type(dot) is Stack else flaw_of(dot)
 
 
 def _as(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -248,7 +254,7 @@ def _diagonal(step: Step, record: Record, output: int, dz: Array, positions: Seq
                 operand = step.node.gate.signature.operand_name(i)
                 msg = f"{asked.method} gives no gradient for operand {operand!r}. Ask for other derivatives with wrt."
                 raise GateNotDifferentiableError(msg).at(step.node.name, step.node.gate_name)
-            if flaw := flaw_of(row):
+            if flaw := _flaw_of(row):
                 break_contract(step.node, f"{asked.method} returned {flaw}")
             rows[i] = row
     return rows

@@ -1,7 +1,7 @@
 // Gradient descent: a step against the gradients, or a hundred, with the curve of the loss.
 
 import { drawn, find, made } from "./dom.js";
-import { combined, textOf } from "./values.js";
+import { combined, jsonOfNumbers, textOf } from "./values.js";
 
 export class Descent {
   // `run(inputs, show)` evaluates the graph with these JSON values and returns the answer.
@@ -65,7 +65,7 @@ export class Descent {
       for (const [name, gradient] of Object.entries(answer.gradients)) {
         if (this.still.has(name)) continue;
         const value = JSON.parse(inputs.get(name));
-        next.set(name, JSON.stringify(combined(value, gradient, (x, dx) => x - rate * dx)));
+        next.set(name, jsonOfNumbers(combined(value, gradient, (x, dx) => x - rate * dx)));
       }
       // A large circuit is drawn again at the end alone.
       const small = (this.current().answer?.visits.length || Infinity) <= 40;
@@ -75,7 +75,7 @@ export class Descent {
       if (!Number.isFinite(loss)) return this.say("The loss is no longer a finite number. Try a smaller rate.");
       inputs = next;
       this.losses.push(loss);
-      this.onMoved(new Map([...next].map(([name, json]) => [name, textOf(JSON.parse(json))])), answer);
+      this.onMoved(new Map([...next].map(([name, json]) => [name, textOf(json)])), answer);
       this.draw();
       await new Promise(requestAnimationFrame);
     }

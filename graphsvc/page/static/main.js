@@ -56,15 +56,19 @@ new Gates((text) => editor.insert(text));
 // One question at a time: a later one takes the place of an earlier.
 
 let timer = 0;
+let unread = false;
 let asking = new AbortController();
 
 function later(what) {
+  // Numbers that are changed while the graph is still to be read are run with it.
+  unread ||= what === read;
   clearTimeout(timer);
-  timer = setTimeout(what, WAIT);
+  timer = setTimeout(() => (unread ? read() : run()), WAIT);
 }
 
 async function read(moved) {
   clearTimeout(timer);
+  unread = false;
   asking.abort();
   asking = new AbortController();
   link(mine());
@@ -172,7 +176,7 @@ function say(answer) {
 }
 
 function unfold(group) {
-  asked.unfold = [...asked.unfold, group];
+  asked.unfold = [...asked.unfold, group.replace(/^group /, "")];
   run();
 }
 

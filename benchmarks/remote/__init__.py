@@ -1,0 +1,1 @@
+"""Gradients over a connection, by graphsvc and by its peers, and what the connection alone takes."""

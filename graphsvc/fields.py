@@ -1,0 +1,146 @@
+"""Fields of a message, counted before it is parsed: in memory, one of two bytes may take eighty.
+
+The walk goes over the bytes as the parser will, and ends where there are more of something than there may be. What is
+no message it leaves to the parser, which comes to the same place and says so.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+
+from google.protobuf.message import Message
+
+from graphsvc.arrays import MAX_RANK
+from graphsvc.errors import LimitError, MessageError, TensorError
+
+__all__ = ["Most", "count_fields"]
+
+_Descriptor: TypeAlias = Any
+"""There are two classes of them, in C and in Python."""
+
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+_LONGEST_SHAPE: Final = 10 * MAX_RANK
+_FIELDS_OF_EACH: Final = 4
+"""How many times as many fields of all kinds there may be as of one."""
+
+
+class Most(NamedTuple):
+    """How many there may be, and the name of the limit that says so."""
+
+    number: int
+    limit: str
+
+
+class _Field(NamedTuple):
+    """A field that holds a message, or many texts or numbers; its name goes with that of its message."""
+
+    full_name: str
+    name: str
+    message: _Descriptor | None
+    is_shape: bool
+
+
+def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], others: Most) -> None:
+    """Refuse a message that has too many fields, with those of the messages in it.
+
+    Args:
+        message: What the bytes are, or may be.
+        data: The bytes.
+        most: How many there may be of fields of some names.
+        others: How many there may be of each other one.
+
+    Raises:
+        LimitError: There are more.
+        TensorError: A shape has more lengths than any has.
+        MessageError: There is a group, which no message of ours has.
+    """
+    try:
+        _Walk(data, most, others).over(message.DESCRIPTOR, 0, len(data))
+    except IndexError:
+        # It goes on beyond its end, as the parser will find too.
+        return
+
+
+class _Walk:
+    """A walk over a message."""
+
+    def __init__(self, data: bytes, most: Mapping[str, Most], others: Most) -> None:
+        self._data = data
+        self._most = most
+        self._others = others
+        self._left: dict[str, int] = {}
+        self._fields_left = _FIELDS_OF_EACH * others.number
+
+    def over(self, message: _Descriptor, at: int, end: int) -> None:
+        """Walk over the fields of a message between two places."""
+        data = self._data
+        fields = _fields(message)
+        while at < end:
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                self._refuse("fields", _FIELDS_OF_EACH * self._others.number, self._others.limit)
+            tag, at = data[at], at + 1
+            if tag > 127:
+                tag, at = _varint(data, at - 1)
+            kind = tag & 7
+            if kind == _BYTES:
+                length, at = data[at], at + 1
+                if length > 127:
+                    length, at = _varint(data, at - 1)
+                if at + length > end:
+                    raise IndexError
+                field = fields.get(tag)
+                if field is not None:
+                    self._meet(field, at, length)
+                at += length
+            elif kind == _VARINT:
+                _, at = _varint(data, at)
+            elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+                at += 8 if kind == _EIGHT_BYTES else 4
+            else:
+                msg = (
+                    f"These {len(data)} bytes hold a group, as no message of graphsvc does. Send the protobuf message."
+                )
+                raise MessageError(msg)
+
+    def _meet(self, field: _Field, at: int, length: int) -> None:
+        count, limit = self._most.get(field.name, self._others)
+        left = self._left.get(field.full_name, count)
+        if not left:
+            self._refuse(field.name, count, limit)
+        self._left[field.full_name] = left - 1
+        if field.message is not None:
+            self.over(field.message, at, at + length)
+        elif field.is_shape and length > _LONGEST_SHAPE:
+            msg = f"A shape has at most {MAX_RANK} lengths from 0, got {length} bytes of them."
+            raise TensorError(msg)
+
+    def _refuse(self, what: str, count: int, limit: str) -> NoReturn:
+        msg = f"There are more than {count} {what}, and this server takes no more ({limit}). Send less at a time."
+        raise LimitError(msg, limit=limit)
+
+
+@functools.cache
+def _fields(message: _Descriptor) -> dict[int, _Field]:
+    """Return what is counted in a message, by tag. Nothing else that it holds takes more in memory than on the wire."""
+    return {
+        field.number << 3 | _BYTES: _Field(
+            field.full_name, field.name, field.message_type, field.type in (field.TYPE_INT64, field.TYPE_SINT64)
+        )
+        for field in message.fields
+        if field.message_type or field.is_repeated
+    }
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number at a place, and the place after it; nothing that a parser takes is longer than ten bytes."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            return number, at
+        shift += 7
+        if shift == 70:
+            raise IndexError

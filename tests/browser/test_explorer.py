@@ -154,7 +154,7 @@ def test_descent_goes_down(page: Page):
     page.select_option("#examples", label="A bowl to descend into")
     expect(value(page, "f")).to_have_text("f = 53")
     page.click("#step")
-    expect(page.locator("#descent-status")).to_contain_text("1 steps: from 53")
+    expect(page.locator("#descent-status")).to_contain_text("1 step: from 53")
     expect(page.locator("#input-y")).to_have_value("2.84")
     page.click("#play")
     expect(page.locator("#descent-status")).to_contain_text("101 steps: from 53 to")
@@ -162,7 +162,7 @@ def test_descent_goes_down(page: Page):
     assert last < 0
     points = page.locator("#curve polyline").get_attribute("points")
     assert len((points or "").split()) == 102
-    page.fill("#rate", "10")
+    page.fill("#rate", "1000")
     page.click("#play")
     expect(page.locator("#descent-status")).to_contain_text("Try a smaller rate")
 

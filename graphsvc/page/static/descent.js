@@ -80,7 +80,7 @@ export class Descent {
       await new Promise(requestAnimationFrame);
     }
     const [first, last] = [this.losses[0], this.losses.at(-1)];
-    this.say(`${this.losses.length - 1} steps: from ${short(first)} to ${short(last)}`);
+    this.say(`${counted(this.losses.length - 1)}: from ${short(first)} to ${short(last)}`);
   }
 
   problem(answer) {
@@ -106,7 +106,7 @@ export class Descent {
     const [low, high] = [Math.min(...losses), Math.max(...losses)];
     const x = (i) => 46 + (246 * i) / (losses.length - 1);
     const y = (loss) => 8 + 74 * (high === low ? 0.5 : (high - loss) / (high - low));
-    const label = `Loss over ${losses.length - 1} steps, from ${short(losses[0])} to ${short(losses.at(-1))}`;
+    const label = `Loss over ${counted(losses.length - 1)}, from ${short(losses[0])} to ${short(losses.at(-1))}`;
     find("curve").replaceChildren(
       drawn(
         "svg",
@@ -114,11 +114,15 @@ export class Descent {
         drawn("path", { class: "axis", d: "M46 4V86H296" }),
         drawn("text", { x: 42, y: 13, "text-anchor": "end" }, short(high)),
         drawn("text", { x: 42, y: 86, "text-anchor": "end" }, short(low)),
-        drawn("text", { x: 296, y: 98, "text-anchor": "end" }, `${losses.length - 1} steps`),
+        drawn("text", { x: 296, y: 98, "text-anchor": "end" }, counted(losses.length - 1)),
         drawn("polyline", { class: "loss", points: losses.map((loss, i) => `${x(i)},${y(loss)}`).join(" ") }),
       ),
     );
   }
+}
+
+function counted(count) {
+  return count === 1 ? "1 step" : `${count} steps`;
 }
 
 function short(number) {

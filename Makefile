@@ -100,7 +100,7 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 
 fuzz: $(VENV)/fuzz/installed
 	mkdir -p build/fuzz/corpus
-	$(VENV)/fuzz/bin/python -m tests.fuzzing.fuzz -max_total_time=$(or $(FUZZ_SECONDS),0) -max_len=65536 -timeout=20 \
+	$(VENV)/fuzz/bin/python -m tests.fuzzing.fuzz -max_total_time=$(or $(FUZZ_SECONDS),0) -max_len=65536 -mutate_depth=2 -timeout=20 \
 		-rss_limit_mb=2048 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 bench: $(VENV)/bench/installed

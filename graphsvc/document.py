@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NoReturn
 from typing import Literal as OneOf
 
@@ -21,6 +21,7 @@ from pydantic import (
     FailFast,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
 )
 
@@ -153,6 +154,11 @@ class GraphDocument(_Body):
     graphs: Annotated[tuple[HeldGraphEntry, ...], FailFast()] = ()
 
 
+_NODES: Final = TypeAdapter(Annotated[tuple[NodeEntry, ...], FailFast()])
+_AT_A_TIME: Final = 1000
+"""Entries that are read or written at a time: the interpreter lets no other thread in meanwhile."""
+
+
 # Reading and writing ------------------------------------------------------------------------------------------------
 
 
@@ -188,10 +194,28 @@ def document_from_dict(data: Mapping[str, object]) -> GraphDocument:
         DocumentError: An entry is malformed; the message and `facts["path"]` say which.
         InvalidNameError: A name is.
     """
+    graphs = data.get("graphs")
+    if isinstance(graphs, tuple):
+        graphs = tuple(_with_entries(graph, ("graphs", i)) for i, graph in enumerate(graphs))
+        data = {**data, "graphs": graphs}
     try:
-        return GraphDocument.model_validate(data)
+        return GraphDocument.model_validate(_with_entries(data))
     except ValidationError as error:
         raise _document_error(error) from None
+
+
+def _with_entries(data: Any, path: tuple[str | int, ...] = ()) -> Any:
+    """Return the data of a graph, its nodes judged where they are many: some at a time, so that threads take turns."""
+    nodes = data.get("nodes") if isinstance(data, Mapping) else None
+    if not isinstance(nodes, tuple) or len(nodes) <= _AT_A_TIME:
+        return data
+    judged: list[NodeEntry] = []
+    try:
+        for start in range(0, len(nodes), _AT_A_TIME):
+            judged += _NODES.validate_python(nodes[start : start + _AT_A_TIME])
+    except ValidationError as error:
+        raise _document_error(error, (*path, "nodes"), len(judged)) from None
+    return {**data, "nodes": tuple(judged)}
 
 
 def document_from_json(text: str | bytes) -> GraphDocument:
@@ -271,10 +295,16 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _document_error(error: ValidationError) -> DocumentError | InvalidNameError:
+def _document_error(
+    error: ValidationError, section: tuple[str | int, ...] = (), start: int = 0
+) -> DocumentError | InvalidNameError:
+    """Return the error of ours for one of pydantic's, which may be of a section alone, and of that from an entry on."""
     first = error.errors(include_url=False)[0]
+    place = first["loc"]
+    if section:
+        place = (*section, start + int(place[0]), *place[1:])
     path = ""
-    for part in first["loc"]:
+    for part in place:
         if isinstance(part, int):
             path += f"[{part}]"
         elif _is_name(part):
@@ -371,4 +401,32 @@ def digest_of(document: GraphDocument) -> bytes:
     data["constants"] = _canonical_constants(document)
     for graph, held in zip(document.graphs, data.get("graphs", ()), strict=True):
         held["constants"] = _canonical_constants(graph)
-    return hashlib.sha256(json.dumps(data, separators=(",", ":"), allow_nan=False).encode()).digest()
+    digest = hashlib.sha256()
+    for piece in _compact_json(data):
+        digest.update(piece.encode())
+    return digest.digest()
+
+
+def _compact_json(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield JSON without spaces, in pieces, so that threads take turns."""
+    before = "{"
+    for key, value in data.items():
+        yield f'{before}"{key}":'
+        before = ","
+        if not isinstance(value, list):
+            yield _compact(value)
+            continue
+        yield "["
+        if key == "graphs":
+            for i, graph in enumerate(value):
+                yield "," if i else ""
+                yield from _compact_json(graph)
+        else:
+            for start in range(0, len(value), _AT_A_TIME):
+                yield ("," if start else "") + _compact(value[start : start + _AT_A_TIME])[1:-1]
+        yield "]"
+    yield "}"
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -4,8 +4,8 @@ The walk goes over the bytes as the parser will, and ends where there are more o
 no message it leaves to the parser, which comes to the same place and says so.
 """
 
-import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from google.protobuf.message import Message
@@ -31,15 +31,6 @@ class Most(NamedTuple):
     limit: str
 
 
-class _Field(NamedTuple):
-    """A field that holds a message, or many texts or numbers; its name goes with that of its message."""
-
-    full_name: str
-    name: str
-    message: _Descriptor | None
-    is_shape: bool
-
-
 def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], others: Most) -> None:
     """Refuse a message that has too many fields, with those of the messages in it.
 
@@ -61,6 +52,17 @@ def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], 
         return
 
 
+@dataclass(slots=True)
+class _Left:
+    """How many more there may be of a field that holds a message, or many texts or numbers."""
+
+    count: int
+    most: Most
+    name: str
+    message: _Descriptor | None
+    is_shape: bool
+
+
 class _Walk:
     """A walk over a message."""
 
@@ -68,13 +70,13 @@ class _Walk:
         self._data = data
         self._most = most
         self._others = others
-        self._left: dict[str, int] = {}
+        self._left: dict[str, dict[int, _Left]] = {}
         self._fields_left = _FIELDS_OF_EACH * others.number
 
     def over(self, message: _Descriptor, at: int, end: int) -> None:
         """Walk over the fields of a message between two places."""
         data = self._data
-        fields = _fields(message)
+        lefts = self._lefts(message)
         while at < end:
             self._fields_left -= 1
             if self._fields_left < 0:
@@ -89,9 +91,17 @@ class _Walk:
                     length, at = _varint(data, at - 1)
                 if at + length > end:
                     raise IndexError
-                field = fields.get(tag)
-                if field is not None:
-                    self._meet(field, at, length)
+                left = lefts.get(tag)
+                if left is not None:
+                    if not left.count:
+                        self._refuse(left.name, left.most.number, left.most.limit)
+                    left.count -= 1
+                    if left.message is not None:
+                        if length:
+                            self.over(left.message, at, at + length)
+                    elif left.is_shape and length > _LONGEST_SHAPE:
+                        msg = f"A shape has at most {MAX_RANK} lengths, got {length} bytes of them."
+                        raise TensorError(msg)
                 at += length
             elif kind == _VARINT:
                 _, at = _varint(data, at)
@@ -103,33 +113,22 @@ class _Walk:
                 )
                 raise MessageError(msg)
 
-    def _meet(self, field: _Field, at: int, length: int) -> None:
-        count, limit = self._most.get(field.name, self._others)
-        left = self._left.get(field.full_name, count)
-        if not left:
-            self._refuse(field.name, count, limit)
-        self._left[field.full_name] = left - 1
-        if field.message is not None:
-            self.over(field.message, at, at + length)
-        elif field.is_shape and length > _LONGEST_SHAPE:
-            msg = f"A shape has at most {MAX_RANK} lengths from 0, got {length} bytes of them."
-            raise TensorError(msg)
+    def _lefts(self, message: _Descriptor) -> dict[int, _Left]:
+        """Return what is counted of a message, by tag. Nothing else takes more in memory than on the wire."""
+        lefts = self._left.get(message.full_name)
+        if lefts is None:
+            lefts = self._left[message.full_name] = {}
+            for field in message.fields:
+                if field.message_type or field.is_repeated:
+                    most = self._most.get(field.name, self._others)
+                    is_shape = field.type in (field.TYPE_INT64, field.TYPE_SINT64)
+                    tag = field.number << 3 | _BYTES
+                    lefts[tag] = _Left(most.number, most, field.name, field.message_type, is_shape)
+        return lefts
 
     def _refuse(self, what: str, count: int, limit: str) -> NoReturn:
         msg = f"There are more than {count} {what}, and this server takes no more ({limit}). Send less at a time."
         raise LimitError(msg, limit=limit)
-
-
-@functools.cache
-def _fields(message: _Descriptor) -> dict[int, _Field]:
-    """Return what is counted in a message, by tag. Nothing else that it holds takes more in memory than on the wire."""
-    return {
-        field.number << 3 | _BYTES: _Field(
-            field.full_name, field.name, field.message_type, field.type in (field.TYPE_INT64, field.TYPE_SINT64)
-        )
-        for field in message.fields
-        if field.message_type or field.is_repeated
-    }
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

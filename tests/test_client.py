@@ -161,16 +161,22 @@ class Scripted(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def scripted(refusal: errors.GraphsvcError, times: int) -> Iterator[tuple[str, Scripted]]:
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    handler = Scripted(refusal, times)
-    server.add_generic_rpc_handlers((handler,))
+def handling(*handlers: grpc.GenericRpcHandler) -> Iterator[str]:
+    """A gRPC server of our own making."""
+    server = grpc.server(futures.ThreadPoolExecutor(4), handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield f"127.0.0.1:{port}", handler
+        yield f"127.0.0.1:{port}"
     finally:
         server.stop(None)
+
+
+@contextmanager
+def scripted(refusal: errors.GraphsvcError, times: int) -> Iterator[tuple[str, Scripted]]:
+    handler = Scripted(refusal, times)
+    with handling(handler) as target:
+        yield target, handler
 
 
 BUSY = errors.BusyError("The server is busy.", retry_ms="20")
@@ -323,15 +329,10 @@ def test_a_server_that_says_nothing_is_not_waited_for():
 
 def test_a_grpc_server_of_another_service_is_told():
     """It knows no such method."""
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
+    with handling() as target:
         for how in HOW:
             with pytest.raises(errors.ServerError, match="is no server of graphsvc"):
-                ask("threads", f"127.0.0.1:{port}", how, SIZES["small"])
-    finally:
-        server.stop(None)
+                ask("threads", target, how, SIZES["small"])
 
 
 # A bar, and a loss --------------------------------------------------------------------------------------------------
@@ -384,6 +385,39 @@ def test_a_server_that_was_killed_and_started_again_is_not_noticed():
                 process.kill()
                 process.wait()
                 process.stdout.close()
+
+
+class Ending(grpc.GenericRpcHandler):
+    """A server whose sessions end at the second question, unanswered."""
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        return grpc.stream_stream_rpc_method_handler(self._session)
+
+    def _session(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        number = service_pb2.SessionRequest.FromString(next(messages)).id
+        answer = service_pb2.SessionResponse(id=number)
+        answer.evaluate.graph_digest = bytes(32)
+        yield answer.SerializeToString()
+        next(messages)
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_session_that_ends_under_a_question_is_opened_again_for_it(kind: str):
+    """What was asked changes nothing there, so it is asked again."""
+    graph = graphsvc.parse("f = x")
+    with handling(Ending()) as target:
+        if kind == "threads":
+            with graphsvc.connect(target) as client:
+                for _ in range(4):
+                    client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
+            return
+
+        async def main() -> None:
+            async with graphsvc.aio.connect(target) as client:
+                for _ in range(4):
+                    await client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
+
+        asyncio.run(main())
 
 
 def started(port: str) -> subprocess.Popen[str]:

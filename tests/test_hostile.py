@@ -1,9 +1,10 @@
 """Hostile calls: every row of the table gets its answer, and the server is afterwards what it was before."""
 
+import inspect
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,15 @@ class Process:
         Path(f"/proc/{self.number}/clear_refs").write_text("5")
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, and fail if it does not come to be."""
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(inspect.getsource(condition))
+
+
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Process]]:
     """The servers that all are sent to, by name."""
@@ -154,11 +164,7 @@ def test_a_hostile_call_gets_its_answer(case: Case, servers: dict[str, Process])
     assert Process.behind(server.target) == server
     assert case.peak is None or most - before < case.peak
     # The allocator and Python's collector take their time.
-    for _ in range(50):
-        if server.memory() - before < case.kept:
-            break
-        time.sleep(0.1)
-    assert server.memory() - before < case.kept
+    wait_until(lambda: server.memory() - before < case.kept)
 
 
 def test_what_a_refused_call_brought_does_not_stay(servers: dict[str, Process]):
@@ -178,20 +184,12 @@ def test_who_reads_nothing_keeps_nothing(servers: dict[str, Process]):
     server = servers["tight"]
     unary(question())(server.target)
     before = server.memory()
+    server.forget()
     with Connection(server.target) as connection:
         connection.call(SERVICE + "Session")
         connection.data(framed(made(streams.large())), end=False)
-        for _ in range(100):
-            server_has = server.memory() - before
-            time.sleep(0.1)
-            if server_has > 90_000_000:
-                break
-        assert server_has > 90_000_000
-        for _ in range(100):
-            if server.memory() - before < 24 * MIB:
-                break
-            time.sleep(0.1)
-        assert server.memory() - before < 24 * MIB
+        wait_until(lambda: server.memory(most=True) - before > 90_000_000)
+        wait_until(lambda: server.memory() - before < 24 * MIB)
         assert unary(streams.slow(1))(server.target).code == OK
 
 

@@ -19,7 +19,7 @@ from tests.fuzzing.seeds import split
 
 __all__ = ["TARGETS", "refusal", "try_input"]
 
-_SETTINGS = Settings(max_message_bytes=4 << 20, max_request_bytes=1 << 22)
+_SETTINGS = Settings(max_message_bytes=4 << 20, max_request_bytes=4 << 20, cached_bytes=1 << 20, resident_bytes=1 << 20)
 _SERVICE = Service(default_registry(), {}, _SETTINGS)
 _MACHINE = Machine(5e9, 2e9)
 _SECONDS = 60.0

@@ -6,6 +6,7 @@ import numpy as np
 
 from graphsvc.v1 import graph_pb2
 from tests.hostile.case import INVALID, LIMIT, MIB, OK, Case, asked, unary, with_node
+from tests.hostile.wire import field, graph_of
 
 Attribute, Item, Items, Scalar = graph_pb2.Attribute, graph_pb2.Item, graph_pb2.List, graph_pb2.Scalar
 
@@ -55,7 +56,7 @@ CASES = [
         "D3",
         "a list of a million empty lists",
         LIMIT,
-        unary(lambda: with_node(0, attributes=[Attribute(name="a", list=Items(items=[Item()] * 10**6))])()),
+        unary(graph_of(field(5, field(4, field(3, b"\x0a\x00" * 10**6))))),
         peak=32 * MIB,
     ),
     Case(
@@ -80,7 +81,7 @@ CASES = [
         "D3",
         "a million attributes",
         LIMIT,
-        unary(lambda: with_node(0, attributes=[Attribute()] * 10**6)()),
+        unary(graph_of(field(5, b"\x22\x00" * 10**6))),
         peak=32 * MIB,
     ),
     gate("D4", "an axis out of range", ATTRIBUTE, "f = sum(x, axis=3)", "at node 'f'.*1 ax"),

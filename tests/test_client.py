@@ -103,8 +103,10 @@ def script(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-@pytest.mark.parametrize("how", ["process", "pool"])
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [("fork", "process"), ("forkserver", "process"), ("spawn", "process"), ("fork", "pool"), ("spawn", "pool")],
+)
 def test_a_client_works_before_in_and_after_a_child_process(target: str, script, method: str, how: str):
     """A used client with an open session: each process opens a channel of its own, and the first goes on."""
     done = run(script(ACROSS), target, method, how)

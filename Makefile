@@ -8,11 +8,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What `make bench-remote` compares with.
 PEERS := philote pytensor_federated tesseract umbridge
 
-.PHONY: help demo test lint fuzz bench bench-remote docs protos clean
+# The browser that the explorer is tested in; Debian's, or another that is named here.
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
+
+.PHONY: help demo test test-browser lint fuzz bench bench-remote docs protos clean
 
 help:
 	@echo "make demo    start a server, ask it for gradients, show them"
 	@echo "make test    run the tests"
+	@echo "make test-browser"
+	@echo "             use the explorer page in Chromium; as root on Debian it is installed first where it is missing"
 	@echo "make lint    run the linters, and check that generated code is up to date"
 	@echo "make fuzz    send changed messages, documents and expressions to all that reads them, until something breaks or"
 	@echo "             FUZZ_SECONDS have passed; what breaks it lies in build/fuzz afterwards"
@@ -31,6 +36,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-browser: $(VENV)/installed-test
+	$(PIP) --editable '.[browser]'
 	touch $@
 
 $(VENV)/installed-lint: $(VENV)/installed-test
@@ -72,6 +81,13 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto
 
+test-browser: $(VENV)/installed-browser
+ifeq ($(CHROMIUM),)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null
+endif
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/browser
+
 lint: $(VENV)/installed-lint $(VENV)/protos/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -84,7 +100,7 @@ lint: $(VENV)/installed-lint $(VENV)/protos/installed
 
 fuzz: $(VENV)/fuzz/installed
 	mkdir -p build/fuzz/corpus
-	$(VENV)/fuzz/bin/python -m tests.fuzzing.fuzz -max_total_time=$(or $(FUZZ_SECONDS),0) -max_len=65536 -timeout=20 \
+	$(VENV)/fuzz/bin/python -m tests.fuzzing.fuzz -max_total_time=$(or $(FUZZ_SECONDS),0) -max_len=65536 -mutate_depth=2 -timeout=20 \
 		-rss_limit_mb=2048 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 bench: $(VENV)/bench/installed

@@ -349,7 +349,7 @@ class _Parser:
             if self.token.kind == "name" and self.tokens[self.at + 1].text == "=":
                 name = self.advance()
                 self.advance()
-                if name.text in attributes or "." in name.text:
+                if name.text in attributes or "." in name.text or len(name.text) > 128:
                     self.refuse(f"Attribute {quoted(name.text)} cannot stand here, or stands here twice", name.start)
                 attributes[name.text] = self.attribute(0)
             elif attributes:

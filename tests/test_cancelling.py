@@ -31,7 +31,7 @@ class Stage:
     """A server in this very loop, and a client."""
 
     def __init__(self, server: Server, channel: grpc.aio.Channel) -> None:
-        self.queue = server._calls._queue
+        self.queue = server.calls._queue
         self.target = f"127.0.0.1:{server.port}"
         self.evaluate = channel.unary_unary(SERVICE + "Evaluate")
         self.session = channel.stream_stream(SERVICE + "Session")

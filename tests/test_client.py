@@ -103,8 +103,10 @@ def script(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-@pytest.mark.parametrize("how", ["process", "pool"])
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [("fork", "process"), ("forkserver", "process"), ("spawn", "process"), ("fork", "pool"), ("spawn", "pool")],
+)
 def test_a_client_works_before_in_and_after_a_child_process(target: str, script, method: str, how: str):
     """A used client with an open session: each process opens a channel of its own, and the first goes on."""
     done = run(script(ACROSS), target, method, how)
@@ -120,6 +122,35 @@ def test_a_fork_that_grpc_does_not_survive_is_refused(target: str, script):
     variables = {"GRPC_ENABLE_FORK_SUPPORT": "1"}
     done = run(script("import grpc\n" + textwrap.dedent(ACROSS)), target, "fork", "process", variables=variables)
     assert done.returncode == 0, done.stderr
+
+
+ASYNCIO = """
+    import asyncio
+    import multiprocessing
+    import sys
+
+    import graphsvc
+    import graphsvc.aio
+
+    client = graphsvc.aio.connect(sys.argv[1])
+
+    def ask():
+        return asyncio.run(client.value_and_grad(graphsvc.parse("f = x"), {"x": 1.0}))
+
+    ask()
+    child = multiprocessing.get_context("fork").Process(target=ask)
+    child.start()
+    child.join(30)
+    ask()
+    sys.exit(child.exitcode)
+"""
+
+
+def test_an_asyncio_client_that_was_used_is_refused_after_a_fork(target: str, script):
+    """The child gets an error and does not hang; the first process goes on."""
+    done = run(script(ASYNCIO), target)
+    assert done.returncode == 1, done.stderr
+    assert "An asyncio client that was used does not survive a fork. Make one in the child process." in done.stderr
 
 
 # A busy server ------------------------------------------------------------------------------------------------------
@@ -161,16 +192,22 @@ class Scripted(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def scripted(refusal: errors.GraphsvcError, times: int) -> Iterator[tuple[str, Scripted]]:
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    handler = Scripted(refusal, times)
-    server.add_generic_rpc_handlers((handler,))
+def handling(*handlers: grpc.GenericRpcHandler) -> Iterator[str]:
+    """A gRPC server of our own making."""
+    server = grpc.server(futures.ThreadPoolExecutor(4), handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield f"127.0.0.1:{port}", handler
+        yield f"127.0.0.1:{port}"
     finally:
         server.stop(None)
+
+
+@contextmanager
+def scripted(refusal: errors.GraphsvcError, times: int) -> Iterator[tuple[str, Scripted]]:
+    handler = Scripted(refusal, times)
+    with handling(handler) as target:
+        yield target, handler
 
 
 BUSY = errors.BusyError("The server is busy.", retry_ms="20")
@@ -323,15 +360,10 @@ def test_a_server_that_says_nothing_is_not_waited_for():
 
 def test_a_grpc_server_of_another_service_is_told():
     """It knows no such method."""
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
+    with handling() as target:
         for how in HOW:
             with pytest.raises(errors.ServerError, match="is no server of graphsvc"):
-                ask("threads", f"127.0.0.1:{port}", how, SIZES["small"])
-    finally:
-        server.stop(None)
+                ask("threads", target, how, SIZES["small"])
 
 
 # A bar, and a loss --------------------------------------------------------------------------------------------------
@@ -384,6 +416,39 @@ def test_a_server_that_was_killed_and_started_again_is_not_noticed():
                 process.kill()
                 process.wait()
                 process.stdout.close()
+
+
+class Ending(grpc.GenericRpcHandler):
+    """A server whose sessions end at the second question, unanswered."""
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        return grpc.stream_stream_rpc_method_handler(self._session)
+
+    def _session(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        number = service_pb2.SessionRequest.FromString(next(messages)).id
+        answer = service_pb2.SessionResponse(id=number)
+        answer.evaluate.graph_digest = bytes(32)
+        yield answer.SerializeToString()
+        next(messages)
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_session_that_ends_under_a_question_is_opened_again_for_it(kind: str):
+    """What was asked changes nothing there, so it is asked again."""
+    graph = graphsvc.parse("f = x")
+    with handling(Ending()) as target:
+        if kind == "threads":
+            with graphsvc.connect(target) as client:
+                for _ in range(4):
+                    client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
+            return
+
+        async def main() -> None:
+            async with graphsvc.aio.connect(target) as client:
+                for _ in range(4):
+                    await client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
+
+        asyncio.run(main())
 
 
 def started(port: str) -> subprocess.Popen[str]:

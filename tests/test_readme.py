@@ -94,7 +94,7 @@ def test_a_snippet_runs(snippet: str, target: str, tmp_path: Path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_run(command: str):
-    """Commands of graphsvc are run; what make runs is run by this suite, and `serve` by the remote snippet."""
+    """Commands of graphsvc are run; what make runs this suite runs, and `serve` the remote snippet and test_page."""
     words = shlex.split(command)
     if words[0] == "graphsvc" and words[1] != "serve":
         done = subprocess.run(
@@ -103,7 +103,7 @@ def test_a_command_is_run(command: str):
         assert done.returncode == 0, done.stderr
         assert done.stdout
         return
-    assert command in ("graphsvc serve", "make demo", "make test")
+    assert command in ("graphsvc serve", "graphsvc serve --http 127.0.0.1:8080", "make demo", "make test")
     if words[0] == "make":
         dry = subprocess.run(["make", "--dry-run", words[1]], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
         assert {"demo": "python examples/demo.py", "test": "python -m pytest"}[words[1]] in dry.stdout

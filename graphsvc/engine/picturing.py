@@ -18,7 +18,7 @@ from graphsvc.plaindata import GraphReference
 if TYPE_CHECKING:
     from graphsvc.engine.running import RunnableGraph
 
-__all__ = ["picture_of", "source_of", "trace_of"]
+__all__ = ["is_made_up", "picture_of", "source_of", "trace_of"]
 
 
 def trace_of(
@@ -83,12 +83,12 @@ def _given(structure: Structure) -> Iterator[PictureNode]:
     for name, entry in structure.inputs.items():
         yield PictureNode(name, "parameter" if entry.parameter else "input", name)
     for name in structure.constants:
-        yield PictureNode(name, "constant", "" if _is_made_up(name, "constant") else name)
+        yield PictureNode(name, "constant", "" if is_made_up(name, "constant") else name)
 
 
 def _gate(structure: Structure, node: GateNode) -> PictureNode:
     # An output of the same name stands beside it.
-    known = _is_made_up(node.name, node.gate_name) or structure.outputs.get(node.name) == node.name
+    known = is_made_up(node.name, node.gate_name) or structure.outputs.get(node.name) == node.name
     said = node.attributes if node.gate is None or node.by_name else attributes_of(node.gate)
     return PictureNode(
         node.name,
@@ -115,7 +115,7 @@ def _filled(node: PictureNode, ports: list[str], trace: Trace) -> PictureNode:
     return replace(node, ports=filled, finding=finding)
 
 
-def _is_made_up(name: str, stem: str) -> bool:
+def is_made_up(name: str, stem: str) -> bool:
     """Tell whether a name is one that graphs give: a stem and a number."""
     return name.startswith(f"{stem}.") and name[len(stem) + 1 :].isdecimal()
 

@@ -10,15 +10,16 @@ import numpy as np
 
 from graphsvc.arrays import Array, Literal
 from graphsvc.drawing.picture import Picture
-from graphsvc.drawing.summaries import Summary, summary_of
+from graphsvc.drawing.summaries import Summary, number_text, summary_of
 from graphsvc.engine.between import asking
 from graphsvc.engine.calls import Record, call_backward
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.experiment import placed
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.picturing import picture_of
+from graphsvc.engine.picturing import is_made_up, picture_of
 from graphsvc.engine.plan import Step
 from graphsvc.engine.tracing import Tracer
+from graphsvc.engine.wording import worded
 from graphsvc.errors import GraphsvcError, NotDifferentiableError, OutputGradientError
 from graphsvc.gate import Elementwise
 
@@ -71,17 +72,21 @@ class VisitedOperand:
     Attributes:
         name: What the gate calls it.
         source: The value that it is, as in a document.
+        label: What a reader calls that: the same, or the number that a constant without a name is.
         value: The value.
         gradient: What backward gave for it; None where it gave none.
         local: What backward gives where a gradient of 1 arrives, so that `gradient` is this times the one that
             arrived, element by element; None where it is no such product.
+        formula: What backward computes for it, in the names of the graph; empty where that is not said in few words.
     """
 
     name: str
     source: str
+    label: str
     value: Exhibit
     gradient: Exhibit | None = None
     local: Exhibit | None = None
+    formula: str = ""
 
 
 @dataclass(slots=True)
@@ -126,6 +131,7 @@ class _Walker(Tracer):
     def __init__(self) -> None:
         super().__init__()
         self.visits: dict[str, Visit] = {}
+        self._names: dict[str, list[str | float]] = {}
         self._room = _MOST_ELEMENTS
 
     def _exhibit(self, array: Array | Literal) -> Exhibit:
@@ -137,8 +143,10 @@ class _Walker(Tracer):
         """Call a gate forward, and keep its operands and outputs."""
         outputs, record = super().forward(step, operands)
         node, signature = step.node, step.node.gate.signature
+        names = [_name(source, value) for source, value in zip(node.operands, operands, strict=True)]
+        self._names[node.name] = names
         visited = [
-            VisitedOperand(signature.operand_name(i), source, self._exhibit(value))
+            VisitedOperand(signature.operand_name(i), source, _label(names[i]), self._exhibit(value))
             for i, (source, value) in enumerate(zip(node.operands, operands, strict=True))
         ]
         named = dict(zip(node.results, map(self._exhibit, outputs), strict=True))
@@ -155,7 +163,18 @@ class _Walker(Tracer):
             visit.operands[position].gradient = self._exhibit(gradient)
         for position, local in _locals(step, record):
             visit.operands[position].local = self._exhibit(local)
+        for position, formula in worded(step, record, self._names[visit.node], step.node.results[0]).items():
+            visit.operands[position].formula = formula
         yield from given
+
+
+def _name(source: str, value: Array | Literal) -> str | float:
+    """Return a constant without a name as the number that it is, and anything else by its name."""
+    return value if is_made_up(source, "constant") and isinstance(value, int | float) else source
+
+
+def _label(name: str | float) -> str:
+    return name if isinstance(name, str) else number_text(name)
 
 
 def _locals(step: Step, record: Record) -> Iterator[tuple[int, Array]]:

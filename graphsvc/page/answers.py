@@ -80,13 +80,15 @@ class ShownOperand(BaseModel):
     """An operand of a visited gate."""
 
     name: Annotated[str, Field(description="What the gate calls it.")]
-    source: Annotated[str, Field(description="The value that it is.")]
+    source: Annotated[str, Field(description="The value that it is, as in the document.")]
+    label: Annotated[str, Field(description="The same, or the number that a constant without a name is.")]
     value: ShownArray
     gradient: Annotated[ShownArray | None, Field(description="What backward gave for it.")]
     local: Annotated[
         ShownArray | None,
         Field(description="Its derivative, where the gradient is this times the one that arrived; null elsewhere."),
     ]
+    formula: Annotated[str, Field(description="What backward computes for it, such as z · df; empty if not known.")]
 
 
 class ShownOutput(BaseModel):
@@ -204,9 +206,11 @@ def _shown_visit(visit: Visit) -> ShownVisit:
             ShownOperand(
                 name=operand.name,
                 source=operand.source,
+                label=operand.label,
                 value=_shown(operand.value),
                 gradient=_shown_or_none(operand.gradient),
                 local=_shown_or_none(operand.local),
+                formula=operand.formula,
             )
             for operand in visit.operands
         ],

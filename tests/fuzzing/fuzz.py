@@ -1,9 +1,11 @@
 """Sends what a stranger may send to all that reads it, for as long as you like: only errors of our own may escape.
 
-python -m tests.fuzzing.fuzz [options of libFuzzer] [files to try again]
+`python -m tests.fuzzing.fuzz` takes options of libFuzzer, and either folders, the first of which is for what it learns,
+or files, which it tries once.
 """
 
 import random
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +18,8 @@ with atheris.instrument_imports(include=["graphsvc"]):
 from tests.fuzzing.changes import change
 from tests.fuzzing.seeds import corpus
 
+_MEMORY = 512 << 20
+
 
 def changed(data: bytes, size: int, seed: int) -> bytes:
     """Return an input with one change, of its bytes or of what it means."""
@@ -23,6 +27,12 @@ def changed(data: bytes, size: int, seed: int) -> bytes:
     if not data or chance.random() < 0.3:
         return bytes(atheris.Mutate(data, size))
     return change(data, chance)[:size]
+
+
+def bound_memory() -> None:
+    """Let fail what is allocated because a number says so: that much is never needed to judge an input."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY, resource.RLIM_INFINITY))
 
 
 def main() -> None:
@@ -33,6 +43,7 @@ def main() -> None:
             for number, data in enumerate(corpus()):
                 Path(folder, str(number)).write_bytes(data)
             options.append(folder)
+        bound_memory()
         atheris.Setup([sys.argv[0], *options], try_input, custom_mutator=changed)
         atheris.Fuzz()
 

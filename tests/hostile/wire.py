@@ -133,6 +133,7 @@ CASES = [
         "4 Mi axes",
         f"{INVALID} TENSOR_INVALID",
         unary(changed(lambda r: r.inputs[0].tensor.shape.extend([1] * 4 * MIB))),
+        peak=24 * MIB,
     ),
     Case("A13", "one gate's version a million times", LIMIT, unary(graph_of(field(2, field(1, b"add")) * 10**6))),
     Case(

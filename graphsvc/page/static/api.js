@@ -34,7 +34,7 @@ function post(path, body, signal) {
 
 // Values are JSON already, as they were written: 2.0 and -0 would be lost on the way through a number.
 function members(values) {
-  return `{${Object.entries(values).map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
+  return `{${[...values].map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
 }
 
 export function readGraph({ graph, unfold }, signal) {
@@ -42,7 +42,7 @@ export function readGraph({ graph, unfold }, signal) {
 }
 
 export function evaluate({ graph, unfold, inputs, outputGradients, show = true }, signal) {
-  const given = Object.keys(outputGradients).length ? members(outputGradients) : "null";
+  const given = outputGradients.size ? members(outputGradients) : "null";
   const fields = JSON.stringify({ graph, unfold, show }).slice(1, -1);
   return post("api/evaluate", `{${fields},"inputs":${members(inputs)},"output_gradients":${given}}`, signal);
 }

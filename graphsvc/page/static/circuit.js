@@ -2,6 +2,8 @@
 
 import { find } from "./dom.js";
 
+const SMALLEST = 0.7;
+
 export class Circuit {
   constructor({ onNode, onGroup }) {
     this.host = find("circuit");
@@ -14,9 +16,17 @@ export class Circuit {
     const drawing = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
     const svg = document.importNode(drawing, true);
     this.host.replaceChildren(svg);
+    this.fit(svg);
     this.nodes = [...svg.querySelectorAll("[data-node]")];
     this.edges = [...svg.querySelectorAll("[data-target]")];
     for (const node of this.nodes) this.makeButton(node);
+  }
+
+  // Makes a drawing a little smaller where it fits then; a larger one is scrolled.
+  fit(svg) {
+    const width = Number(svg.getAttribute("width"));
+    const fits = width * SMALLEST <= this.host.clientWidth;
+    svg.classList.toggle("fitted", fits);
   }
 
   makeButton(node) {

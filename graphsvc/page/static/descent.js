@@ -1,7 +1,7 @@
 // Gradient descent: a step against the gradients, or a hundred, with the curve of the loss.
 
 import { drawn, find, made } from "./dom.js";
-import { combined, textOf } from "./values.js";
+import { combined, jsonOfNumbers, textOf } from "./values.js";
 
 export class Descent {
   // `run(inputs, show)` evaluates the graph with these JSON values and returns the answer.
@@ -61,10 +61,11 @@ export class Descent {
     if (this.problem(answer)) return this.say(this.problem(answer));
     if (!this.losses.length) this.losses.push(this.loss(answer));
     for (let i = 0; i < count && this.playing; i += 1) {
-      const next = { ...inputs };
+      const next = new Map(inputs);
       for (const [name, gradient] of Object.entries(answer.gradients)) {
         if (this.still.has(name)) continue;
-        next[name] = JSON.stringify(combined(JSON.parse(inputs[name]), gradient, (x, dx) => x - rate * dx));
+        const value = JSON.parse(inputs.get(name));
+        next.set(name, jsonOfNumbers(combined(value, gradient, (x, dx) => x - rate * dx)));
       }
       // A large circuit is drawn again at the end alone.
       const small = (this.current().answer?.visits.length || Infinity) <= 40;
@@ -74,12 +75,12 @@ export class Descent {
       if (!Number.isFinite(loss)) return this.say("The loss is no longer a finite number. Try a smaller rate.");
       inputs = next;
       this.losses.push(loss);
-      this.onMoved(Object.fromEntries(Object.entries(next).map(([n, json]) => [n, textOf(JSON.parse(json))])), answer);
+      this.onMoved(new Map([...next].map(([name, json]) => [name, textOf(json)])), answer);
       this.draw();
       await new Promise(requestAnimationFrame);
     }
     const [first, last] = [this.losses[0], this.losses.at(-1)];
-    this.say(`${this.losses.length - 1} steps: from ${short(first)} to ${short(last)}`);
+    this.say(`${counted(this.losses.length - 1)}: from ${short(first)} to ${short(last)}`);
   }
 
   problem(answer) {
@@ -105,7 +106,7 @@ export class Descent {
     const [low, high] = [Math.min(...losses), Math.max(...losses)];
     const x = (i) => 46 + (246 * i) / (losses.length - 1);
     const y = (loss) => 8 + 74 * (high === low ? 0.5 : (high - loss) / (high - low));
-    const label = `Loss over ${losses.length - 1} steps, from ${short(losses[0])} to ${short(losses.at(-1))}`;
+    const label = `Loss over ${counted(losses.length - 1)}, from ${short(losses[0])} to ${short(losses.at(-1))}`;
     find("curve").replaceChildren(
       drawn(
         "svg",
@@ -113,11 +114,15 @@ export class Descent {
         drawn("path", { class: "axis", d: "M46 4V86H296" }),
         drawn("text", { x: 42, y: 13, "text-anchor": "end" }, short(high)),
         drawn("text", { x: 42, y: 86, "text-anchor": "end" }, short(low)),
-        drawn("text", { x: 296, y: 98, "text-anchor": "end" }, `${losses.length - 1} steps`),
+        drawn("text", { x: 296, y: 98, "text-anchor": "end" }, counted(losses.length - 1)),
         drawn("polyline", { class: "loss", points: losses.map((loss, i) => `${x(i)},${y(loss)}`).join(" ") }),
       ),
     );
   }
+}
+
+function counted(count) {
+  return count === 1 ? "1 step" : `${count} steps`;
 }
 
 function short(number) {

@@ -22,8 +22,9 @@ export class Gates {
   }
 
   list() {
+    if (!this.known) return;
     const words = find("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const matching = (this.known ?? []).filter((gate) => {
+    const matching = this.known.filter((gate) => {
       const said = `${gate.name} ${gate.documentation} ${gate.words}`.toLowerCase();
       return words.every((word) => said.includes(word));
     });

@@ -20,8 +20,9 @@ function onlyTexts(data) {
 
 // Puts a graph into the address; false where it is too large for that.
 export function link({ graph, inputs, gradients }) {
-  const fields = new URLSearchParams({ graph, inputs: JSON.stringify(inputs) });
-  if (Object.keys(gradients).length) fields.set("gradients", JSON.stringify(gradients));
+  const json = (texts) => JSON.stringify(Object.fromEntries(texts));
+  const fields = new URLSearchParams({ graph, inputs: json(inputs) });
+  if (gradients.size) fields.set("gradients", json(gradients));
   const fits = fields.toString().length <= LONGEST;
   history.replaceState(null, "", fits ? `#${fields}` : location.pathname);
   return fits;

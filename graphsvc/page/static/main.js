@@ -15,9 +15,10 @@ import { beginning, jsonOf } from "./values.js";
 const WAIT = 120;
 
 // What is asked: texts as they are written.
-const asked = { graph: "", inputs: {}, gradients: {}, unfold: [] };
+// By name in maps, since an input may be called __proto__.
+const asked = { graph: "", inputs: new Map(), gradients: new Map(), unfold: [] };
 // What was answered last: the graph, and the run of it.
-const got = { graph: null, answer: null, inputs: {} };
+const got = { graph: null, answer: null, inputs: new Map() };
 
 const circuit = new Circuit({ onNode: (name) => steps.select(name), onGroup: unfold });
 const steps = new Steps(circuit);
@@ -30,13 +31,13 @@ const editor = new Editor((text) => {
 });
 const rows = new Rows({
   onInput: (name, text) => {
-    asked.inputs[name] = text;
+    asked.inputs.set(name, text);
     descent.reset();
     later(run);
   },
   onGradient: (name, text) => {
-    if (text.trim()) asked.gradients[name] = text;
-    else delete asked.gradients[name];
+    if (text.trim()) asked.gradients.set(name, text);
+    else asked.gradients.delete(name);
     later(run);
   },
 });
@@ -44,7 +45,7 @@ const descent = new Descent({
   current: () => ({ answer: got.answer, inputs: got.inputs }),
   run: (inputs, show) => evaluate({ ...asked, inputs, outputGradients: gradientsGiven(), show }),
   onMoved: (texts, answer) => {
-    Object.assign(asked.inputs, texts);
+    for (const [name, text] of texts) asked.inputs.set(name, text);
     rows.arrange(got.graph, asked.inputs, asked.gradients);
     show(answer);
     link(mine());
@@ -55,15 +56,19 @@ new Gates((text) => editor.insert(text));
 // One question at a time: a later one takes the place of an earlier.
 
 let timer = 0;
+let unread = false;
 let asking = new AbortController();
 
 function later(what) {
+  // Numbers that are changed while the graph is still to be read are run with it.
+  unread ||= what === read;
   clearTimeout(timer);
-  timer = setTimeout(what, WAIT);
+  timer = setTimeout(() => (unread ? read() : run()), WAIT);
 }
 
 async function read(moved) {
   clearTimeout(timer);
+  unread = false;
   asking.abort();
   asking = new AbortController();
   link(mine());
@@ -73,8 +78,10 @@ async function read(moved) {
   } catch (error) {
     return refuse(error);
   }
-  for (const entry of got.graph.inputs) asked.inputs[entry.name] ??= beginning(entry);
-  for (const name of Object.keys(asked.gradients)) if (!got.graph.outputs.includes(name)) delete asked.gradients[name];
+  for (const entry of got.graph.inputs) {
+    if (!asked.inputs.has(entry.name)) asked.inputs.set(entry.name, beginning(entry));
+  }
+  for (const name of asked.gradients.keys()) if (!got.graph.outputs.includes(name)) asked.gradients.delete(name);
   rows.arrange(got.graph, asked.inputs, asked.gradients);
   descent.arrange(got.graph, moved);
   await run();
@@ -100,13 +107,11 @@ async function run() {
 // What was written, as JSON; texts of inputs that the graph has no more stay for when they come back.
 
 function inputsGiven() {
-  const given = {};
-  for (const { name } of got.graph.inputs) given[name] = judged(asked.inputs[name], { input: name });
-  return given;
+  return new Map(got.graph.inputs.map(({ name }) => [name, judged(asked.inputs.get(name), { input: name })]));
 }
 
 function gradientsGiven() {
-  return Object.fromEntries(Object.entries(asked.gradients).map(([name, text]) => [name, judged(text, {})]));
+  return new Map([...asked.gradients].map(([name, text]) => [name, judged(text, {})]));
 }
 
 function judged(text, facts) {
@@ -118,8 +123,8 @@ function judged(text, facts) {
 }
 
 function mine() {
-  const names = got.graph?.inputs.map((entry) => entry.name) ?? Object.keys(asked.inputs);
-  const inputs = Object.fromEntries(names.filter((n) => n in asked.inputs).map((name) => [name, asked.inputs[name]]));
+  const names = got.graph?.inputs.map((entry) => entry.name) ?? [...asked.inputs.keys()];
+  const inputs = new Map(names.filter((name) => asked.inputs.has(name)).map((name) => [name, asked.inputs.get(name)]));
   return { graph: asked.graph, inputs, gradients: asked.gradients };
 }
 
@@ -145,13 +150,15 @@ function drawBare() {
   circuit.show(got.graph.svg);
   find("note").textContent = "";
   steps.clear();
+  rows.empty();
 }
 
 function refuse(error) {
   if (error.name === "AbortError") return;
   descent.stop();
-  document.body.classList.add("stale");
   const { input, node } = error.facts ?? {};
+  // What stands there is of what was written before.
+  document.body.classList.toggle("stale", got.answer !== null);
   const ofRow = input !== undefined && rows.inputs.has(input);
   editor.refuse(ofRow ? null : error);
   rows.refuse(ofRow ? input : "", ofRow ? error.message : "");
@@ -169,14 +176,15 @@ function say(answer) {
 }
 
 function unfold(group) {
-  asked.unfold = [...asked.unfold, group];
+  asked.unfold = [...asked.unfold, group.replace(/^group /, "")];
   run();
 }
 
 // Examples, files and links.
 
 function take({ graph, inputs = {}, gradients = {}, rate, moved }) {
-  Object.assign(asked, { graph, inputs: { ...inputs }, gradients: { ...gradients }, unfold: [] });
+  const mapped = (texts) => new Map(Object.entries(texts));
+  Object.assign(asked, { graph, inputs: mapped(inputs), gradients: mapped(gradients), unfold: [] });
   editor.write(graph);
   if (rate) find("rate").value = rate;
   descent.reset();

@@ -25,8 +25,8 @@ export class Rows {
       this.outputs.get(name) ?? new OutputRow(name, (text) => this.onGradient(name, text)),
     ]);
     this.outputs = new Map(outputs);
-    for (const [name, row] of this.inputs) row.write(texts[name]);
-    for (const [name, row] of this.outputs) row.write(gradients[name] ?? "");
+    for (const [name, row] of this.inputs) row.write(texts.get(name));
+    for (const [name, row] of this.outputs) row.write(gradients.get(name) ?? "");
     place(find("inputs"), this.inputs, "Names that are not assigned in the graph become inputs.");
     place(find("outputs"), this.outputs, "");
   }
@@ -34,6 +34,11 @@ export class Rows {
   fill(answer) {
     for (const [name, row] of this.inputs) row.fill(answer, name);
     for (const [name, row] of this.outputs) row.fill(answer, name);
+  }
+
+  // Leaves out all results, where there are none.
+  empty() {
+    for (const row of [...this.inputs.values(), ...this.outputs.values()]) row.empty();
   }
 
   // Shows what is wrong with an input; with none, that nothing is.
@@ -73,10 +78,11 @@ class InputRow {
   }
 
   size() {
+    const isNumber = numberOf(this.field.value) !== null;
     const long = this.field.value.length;
-    this.field.rows = long > 34 ? Math.min(4, Math.ceil(long / 40) + 1) : 1;
-    this.element.classList.toggle("wide", long > 14);
-    this.grip.hidden = numberOf(this.field.value) === null;
+    this.field.rows = isNumber ? 1 : Math.min(4, Math.ceil(long / 38));
+    this.element.classList.toggle("wide", !isNumber && long > 14);
+    this.grip.hidden = !isNumber;
   }
 
   told() {
@@ -113,12 +119,17 @@ class InputRow {
   }
 
   fill(answer, name) {
-    const gradient = answer.shown_gradients[name];
+    const gradient = Object.hasOwn(answer.shown_gradients, name) ? answer.shown_gradients[name] : null;
     const said = answer.disconnected.includes(name) ? `${gradient.text} (no path)` : gradient?.text;
     this.gradient.textContent = gradient ? `d${name} = ${said}` : "";
     this.gradient.title = gradient ? "" : "It has no gradient";
     const looks = [pictured(answer.shown_inputs[name], name), gradient && pictured(gradient, `d${name}`)];
     this.pictures.replaceChildren(...looks.filter(Boolean));
+  }
+
+  empty() {
+    this.gradient.textContent = "";
+    this.pictures.replaceChildren();
   }
 
   refuse(message) {
@@ -131,6 +142,7 @@ class InputRow {
 class OutputRow {
   constructor(name, onText) {
     const id = `gradient-${name}`;
+    this.name = name;
     this.value = made("output", { class: "value" });
     this.field = made("input", { id, class: "field", placeholder: "1", spellcheck: false });
     this.label = made("label", { for: id, class: "gradient", title: "The gradient that arrives at this output" }, `d${name} =`);
@@ -147,5 +159,10 @@ class OutputRow {
   fill(answer, name) {
     this.value.textContent = `${name} = ${answer.outputs[name].text}`;
     this.pictures.replaceChildren(...[pictured(answer.outputs[name], name)].filter(Boolean));
+  }
+
+  empty() {
+    this.value.textContent = `${this.name} = ?`;
+    this.pictures.replaceChildren();
   }
 }

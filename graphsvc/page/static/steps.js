@@ -98,11 +98,13 @@ export class Steps {
 }
 
 function explainForward(visit) {
-  const operands = visit.operands.map((operand) => `${operand.source} = ${operand.value.text}`).join(", ");
+  const names = visit.operands.map((operand) => operand.label).join(", ");
+  const values = visit.operands.map((operand) => bracketed(operand.value)).join(", ");
+  const call = `${visit.gate}(${names}) = ${visit.gate}(${values})`;
   return [
     heading("Forward", visit),
     ...visit.outputs.map((output) =>
-      made("div", { class: "rule" }, code("value", `${output.name} = ${visit.gate}(${operands}) = ${output.value.text}`)),
+      made("div", { class: "rule" }, code("value", `${output.name} = ${call} = ${output.value.text}`)),
     ),
     ...visit.outputs.map((output) => pictured(output.value, output.name)).filter(Boolean),
   ];
@@ -119,22 +121,34 @@ function explainBackward(visit) {
 }
 
 function explainOperand(operand, visit, output) {
-  const row = made("div", { class: "rule" });
+  const name = `d${operand.label}`;
   if (!operand.gradient) {
-    row.append(code("", `nothing to ${operand.source}`), made("span", { class: "hint" }, "no gradient passes this way"));
-    return row;
+    const why = operand.label === operand.source ? "no gradient passes this way, or nobody needs it" : "a constant needs none";
+    return made("div", { class: "rule hint" }, code("", `nothing to ${operand.label}`), made("span", {}, why));
   }
-  const total = operand.gradient.text;
-  if (operand.local) {
-    const symbols = `∂${output.name}/∂${operand.source} · d${output.name}`;
-    const numbers = `${bracketed(operand.local)} · ${bracketed(output.gradient)}`;
-    row.append(code("gradient", `d${operand.source} = ${symbols} = ${numbers} = ${total}`));
-  } else {
-    const from = `backward of ${visit.gate} from d${output.name}`;
-    row.append(code("gradient", `d${operand.source} = ${total}`), made("span", { class: "hint" }, from));
+  const terms = [name];
+  if (operand.formula) terms.push(operand.formula);
+  else if (operand.local) terms.push(`∂${output.name}/∂${operand.label} · d${output.name}`);
+  const by = terms.length > 1 ? "" : `by the backward of ${visit.gate}, from d${output.name}`;
+  const small = isSmall(operand.gradient) && isSmall(output.gradient);
+  if (operand.local && small) terms.push(`${bracketed(operand.local)} · ${bracketed(output.gradient)}`);
+  terms.push(operand.gradient.text);
+  const pictures = [pictured(operand.gradient, name)];
+  if (operand.local && !small) {
+    const local = pictured(operand.local, `∂${output.name}/∂${operand.label}`);
+    pictures.unshift(local, "·", pictured(output.gradient, `d${output.name}`), "=");
   }
-  row.append(...[pictured(operand.gradient, `d${operand.source}`)].filter(Boolean));
-  return row;
+  return made(
+    "div",
+    { class: "rule" },
+    code("gradient", terms.join(" = ")),
+    made("span", { class: "hint" }, by),
+    made("div", { class: "product" }, ...pictures),
+  );
+}
+
+function isSmall(array) {
+  return array.shape.reduce((product, size) => product * size, 1) <= 4;
 }
 
 function bracketed(array) {

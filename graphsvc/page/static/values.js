@@ -36,9 +36,16 @@ function shortened(text) {
   return text.length > 40 ? `${text.slice(0, 37)}…` : text;
 }
 
-// Returns the text that a value is written as; JSON has the special numbers as strings.
-export function textOf(data) {
-  return JSON.stringify(data).replace(/"(NaN|-?Infinity)"/g, "$1").replaceAll(",", ", ");
+// Returns the JSON of numbers that were computed. Large ones have an exponent, or they would be integers.
+export function jsonOfNumbers(data) {
+  if (Array.isArray(data)) return `[${data.map(jsonOfNumbers).join(", ")}]`;
+  if (!Number.isFinite(data)) return `"${data}"`;
+  return Math.abs(data) < 2 ** 53 ? String(data) : data.toExponential();
+}
+
+// Returns the text of JSON as people write it; JSON has the special numbers as strings.
+export function textOf(json) {
+  return json.replace(/"(NaN|-?Infinity)"/g, "$1");
 }
 
 // The number that a text is, or null where it is something else.
@@ -63,7 +70,7 @@ export function beginning(entry) {
 
 // A step that changes about the second digit.
 export function stepOf(number) {
-  return 10 ** Math.floor(Math.log10(Math.abs(number) || 1) - 0.5);
+  return 10 ** (Math.floor(Math.log10(Math.abs(number) || 1)) - 1);
 }
 
 export function moved(number, steps, step = stepOf(number)) {

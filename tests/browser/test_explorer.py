@@ -1,0 +1,302 @@
+"""The explorer in a real browser, as people use it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import ROOT
+
+expect.set_options(timeout=20_000)
+
+PICTURES = ROOT / "build" / "pictures"
+
+
+def gradient(page: Page, name: str) -> Locator:
+    """Return where the gradient of an input stands."""
+    return page.locator(f"[data-input='{name}'] output.gradient")
+
+
+def value(page: Page, name: str) -> Locator:
+    """Return where the value of an output stands."""
+    return page.locator(f"[data-output='{name}'] output.value")
+
+
+def edge(page: Page, source: str, target: str) -> Locator:
+    """Return an edge of the circuit."""
+    return page.locator(f"#circuit [data-source='{source}'][data-target='{target}']")
+
+
+def type_circuit(page: Page) -> None:
+    """Type the first circuit of the lecture, as a person does."""
+    page.locator("#graph").press("Control+a")
+    page.keyboard.type("q = x + y\nf = q * z")
+    for name, number in {"x": "-2", "y": "5", "z": "-4"}.items():
+        page.fill(f"#input-{name}", number)
+
+
+def test_the_first_circuit_is_typed_and_read_off(page: Page):
+    """Typed into the page, it has the output -12 and the gradients -4, -4 and 3, in the rows and in the circuit."""
+    type_circuit(page)
+    expect(value(page, "f")).to_have_text("f = -12")
+    for name, expected in {"x": "dx = -4", "y": "dy = -4", "z": "dz = 3"}.items():
+        expect(gradient(page, name)).to_have_text(expected)
+    expect(edge(page, "q", "f").locator("text.value")).to_have_text("3")
+    expect(edge(page, "q", "f").locator("text.gradient")).to_have_text("-4")
+    expect(page.locator("#said")).to_have_text("f = -12, dx = -4, dy = -4, dz = 3")
+
+
+def test_names_that_are_typed_become_inputs(page: Page):
+    """A new name begins with 1; one that is gone leaves, and comes back as it was."""
+    page.fill("#graph", "f = x * speed")
+    expect(page.locator("#input-speed")).to_have_value("1")
+    page.fill("#input-speed", "7")
+    page.fill("#graph", "f = x * x")
+    expect(page.locator("#input-speed")).to_have_count(0)
+    page.fill("#graph", "f = x * speed")
+    expect(gradient(page, "x")).to_have_text("dx = 7")
+
+
+def test_gates_are_stepped_through_forward_and_backward(page: Page):
+    """Values come one by one, then gradients; each gate's chain rule is spelled out with its numbers."""
+    type_circuit(page)
+    expect(gradient(page, "z")).to_have_text("dz = 3")
+    page.click("#first")
+    expect(edge(page, "x", "q").locator("text.value")).to_be_visible()
+    expect(edge(page, "q", "f").locator("text.value")).to_be_hidden()
+    expect(edge(page, "x", "q").locator("text.gradient")).to_be_hidden()
+    page.click("#next")
+    expect(page.locator("#explained")).to_contain_text("q = add(x, y) = add(-2, 5) = 3")
+    expect(edge(page, "q", "f").locator("text.value")).to_be_visible()
+    page.click("#next")
+    page.click("#next")
+    expect(page.locator("#where")).to_have_text("backward 1 of 2")
+    expect(page.locator("#explained")).to_contain_text("dq = z · df = -4 · 1 = -4")
+    expect(page.locator("#explained")).to_contain_text("dz = q · df = 3 · 1 = 3")
+    expect(edge(page, "z", "f").locator("text.gradient")).to_be_visible()
+    expect(edge(page, "x", "q").locator("text.gradient")).to_be_hidden()
+    page.click("#next")
+    expect(page.locator("#explained")).to_contain_text("dx = dq = 1 · -4 = -4")
+    expect(edge(page, "x", "q").locator("text.gradient")).to_be_visible()
+
+
+def test_a_gate_is_chosen_in_the_circuit(page: Page):
+    """By mouse, or by keyboard alone, and arrow keys go on from there."""
+    page.locator("#circuit [data-node='f'] circle").click()
+    expect(page.locator("#explained h3")).to_have_text("Backward: multiply f")
+    page.locator("#circuit [data-node='q']").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#explained h3")).to_have_text("Backward: add q")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#explained h3")).to_have_text("Backward: multiply f")
+
+
+def test_a_number_is_dragged(page: Page):
+    """Gradients follow the mouse, and the arrow keys."""
+    expect(gradient(page, "x")).to_have_text("dx = -4")
+    grip = page.locator("[data-input='z'] .grip")
+    box = grip.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 45, box["y"] + 5, steps=5)
+    page.mouse.up()
+    expect(page.locator("#input-z")).to_have_value("-3")
+    expect(gradient(page, "x")).to_have_text("dx = -3")
+    page.locator("#input-z").press("ArrowUp")
+    expect(page.locator("#input-z")).to_have_value("-2.9")
+
+
+def test_a_syntax_error_is_shown_at_its_character(page: Page):
+    """The message with its caret, and a mark in the field; both go when it is mended."""
+    page.fill("#graph", "q = x + )\nf = q * z")
+    expect(page.locator("#problem")).to_contain_text("line 1, column 9")
+    expect(page.locator("#marks mark")).to_have_text(")")
+    page.fill("#graph", "q = x + y\nf = q * z")
+    expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#marks mark")).to_have_count(0)
+    expect(gradient(page, "z")).to_have_text("dz = 3")
+
+
+def test_an_error_is_shown_at_its_input_or_its_node(page: Page):
+    """What is no number is told beside its field; shapes that do not fit at their gate."""
+    page.fill("#input-x", "two")
+    expect(page.locator("#input-x-wrong")).to_contain_text("two is no value")
+    expect(page.locator("#input-x")).to_have_attribute("aria-invalid", "true")
+    page.fill("#graph", "q = W @ x\nf = sum(q**2)")
+    page.fill("#input-x", "[1, 2, 3]")
+    page.fill("#input-W", "[[1, 2], [3, 4]]")
+    expect(page.locator("#problem")).to_contain_text("got (2, 2) and (3,)")
+    expect(page.locator("#circuit .guilty")).to_have_attribute("data-node", "q")
+    page.fill("#input-x", "[0.2, 0.4]")
+    expect(page.locator("#circuit .guilty")).to_have_count(0)
+
+
+def test_arrays_have_heat_maps_and_histograms(page: Page):
+    """Of values and of gradients, each with what it shows in words."""
+    page.select_option("#examples", label="Matrix and vector")
+    expect(value(page, "f")).to_have_text("f = 0.116")
+    expect(gradient(page, "x")).to_have_text("dx = [-0.112, 0.636]")
+    heat = page.locator("[data-input='W'] canvas")
+    expect(heat).to_have_count(2)
+    expect(heat.nth(1)).to_have_attribute("aria-label", re.compile(r"dW: float64, shape 2×2"))
+    page.select_option("#examples", label="Two layers and a loss")
+    expect(page.locator("[data-input='w1'] .histogram")).to_have_count(2)
+
+
+def test_descent_goes_down(page: Page):
+    """A step moves against the gradient; a hundred draw the curve of the loss."""
+    page.select_option("#examples", label="A bowl to descend into")
+    expect(value(page, "f")).to_have_text("f = 53")
+    page.click("#step")
+    expect(page.locator("#descent-status")).to_contain_text("1 step: from 53")
+    expect(page.locator("#input-y")).to_have_value("2.84")
+    page.click("#play")
+    expect(page.locator("#descent-status")).to_contain_text("101 steps: from 53 to")
+    last = float(page.locator("#descent-status").inner_text().split()[-1])
+    assert last < 0
+    points = page.locator("#curve polyline").get_attribute("points")
+    assert len((points or "").split()) == 102
+    page.fill("#rate", "1000")
+    page.click("#play")
+    expect(page.locator("#descent-status")).to_contain_text("Try a smaller rate")
+
+
+def test_a_link_holds_the_graph(page: Page, browser: Browser):
+    """Who opens it sees the same, whatever its inputs are called."""
+    page.fill("#graph", "f = constructor * __proto__ + toString")
+    for name, number in {"constructor": "2", "__proto__": "3", "toString": "-0.5"}.items():
+        page.fill(f"#input-{name}", number)
+    expect(value(page, "f")).to_have_text("f = 5.5")
+    page.click("#share")
+    expect(page.locator("#share")).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    other = browser.new_page()
+    other.goto(copied)
+    expect(value(other, "f")).to_have_text("f = 5.5")
+    expect(other.locator("#input-__proto__")).to_have_value("3")
+    expect(gradient(other, "constructor")).to_have_text("dconstructor = 3")
+    other.close()
+
+
+def test_two_outputs_want_to_be_told_their_gradients(page: Page):
+    """The note says why there are none; the field beside an output gives one."""
+    page.fill("#graph", "a = x * x\nb = 2 * x")
+    page.fill("#input-x", "3")
+    expect(page.locator("#note")).to_contain_text("No gradients")
+    expect(value(page, "a")).to_have_text("a = 9")
+    page.fill("#gradient-a", "1")
+    expect(gradient(page, "x")).to_have_text("dx = 6")
+
+
+def test_gates_are_searched_and_inserted(page: Page):
+    """Under the names of other libraries as well; what is chosen goes where the cursor is."""
+    page.click("#show-gates")
+    page.fill("#words", "unsqueeze")
+    expect(page.locator("#catalogue > li")).to_have_count(1)
+    page.click("#catalogue summary")
+    page.click("#catalogue button")
+    expect(page.locator("#gates")).to_be_hidden()
+    assert "expand_dims(x, axis=0)" in page.locator("#graph").input_value()
+
+
+def test_hostile_texts_stay_texts(page: Page):
+    """Markup in an expression, in a link and in a document is shown or refused, and never run."""
+    page.fill("#graph", '<img src=x onerror="alert(1)">')
+    expect(page.locator("#problem")).to_contain_text("Expected a value")
+    page.goto(f"/#graph={quote('<script>alert(1)</script>')}&inputs={quote(json.dumps({'<b>': '<script>', 'x': 3}))}")
+    page.reload()
+    expect(page.locator("#problem")).to_contain_text("line 1, column 1")
+    open_file(page, "name.json", document(inputs=["<script>alert(1)</script>"]))
+    expect(page.locator("#problem")).to_contain_text("<script>")
+    assert page.locator("main script, main img").count() == 0
+
+
+def test_a_document_of_ten_thousand_nodes_is_folded_and_unfolded(page: Page):
+    """It is run and drawn in groups, which open by a click."""
+    nodes = [{"name": "layer0.h0", "gate": "sin", "operands": ["x"]}]
+    for i in range(1, 10_000):
+        before = nodes[-1]["name"]
+        nodes.append({"name": f"layer{i // 100}.h{i % 100}", "gate": "sin", "operands": [before]})
+    open_file(page, "large.json", document(inputs=["x"], nodes=nodes, output=nodes[-1]["name"]))
+    expect(page.locator("#circuit .group")).to_have_count(100, timeout=60_000)
+    expect(gradient(page, "x")).to_contain_text("dx =")
+    expect(page.locator("#stepper")).to_be_hidden()
+    page.locator("#circuit [data-node='group layer3'] .body").click()
+    expect(page.locator("#circuit [data-node='layer3.h50']")).to_have_count(1, timeout=60_000)
+
+
+def test_graphs_that_multiply_each_other_are_refused(page: Page):
+    """Loops in loops are counted before anything runs, and the page says which limit they are over."""
+    held = [{"name": "g0", "inputs": [{"name": "x"}], "nodes": [{"name": "y", "gate": "tanh", "operands": ["x"]}]}]
+    for depth in range(1, 12):
+        inner = {"fun": {"graph": f"g{depth - 1}"}}
+        node = {"name": "y", "gate": "map", "operands": ["x"], "attributes": inner}
+        held.append({"name": f"g{depth}", "inputs": [{"name": "x"}], "nodes": [node]})
+    graphs = [graph | {"constants": [], "outputs": [{"name": "y", "source": "y"}]} for graph in held]
+    top = {"name": "f", "gate": "map", "operands": ["x"], "attributes": {"fun": {"graph": "g11"}}}
+    open_file(page, "laughs.json", document(inputs=["x"], nodes=[top], output="f", graphs=graphs))
+    expect(page.locator("#problem")).to_be_visible(timeout=60_000)
+    page.select_option("#examples", index=1)
+    expect(value(page, "f")).to_have_text("f = -12")
+
+
+def document(
+    inputs: list[str], nodes: list[dict] | None = None, output: str | None = None, graphs: list[dict] | None = None
+) -> dict:
+    """Return a document."""
+    return {
+        "graphsvc": 1,
+        "gates": {},
+        "inputs": [{"name": name} for name in inputs],
+        "constants": [],
+        "nodes": nodes or [],
+        "outputs": [{"name": "f", "source": output or inputs[0]}],
+    } | ({"graphs": graphs} if graphs else {})
+
+
+def open_file(page: Page, name: str, data: dict) -> None:
+    """Open a document as a person does who has it in a file."""
+    page.set_input_files("#file", {"name": name, "mimeType": "application/json", "buffer": json.dumps(data).encode()})
+
+
+def test_a_graph_is_saved_and_opened(page: Page, tmp_path: Path):
+    """What is saved is a document that the command line takes as well."""
+    expect(value(page, "f")).to_have_text("f = -12")
+    with page.expect_download() as download:
+        page.click("#save")
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    command = [sys.executable, "-m", "graphsvc", "grad", str(path), "x=-2", "y=5", "z=-4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "-12" in done.stdout
+    page.set_input_files("#file", path)
+    expect(page.locator("#graph")).to_have_value(re.compile(r'^\{\s*"graphsvc": 1'))
+
+
+SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "height": 1100}}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_screen_shows_all(browser: Browser, url: str, screen: str, scheme: str):
+    """Nothing runs over the side of a screen, wide or narrow; pictures for people are in `build/pictures`."""
+    context = browser.new_context(base_url=url, viewport=SCREENS[screen], color_scheme=scheme)
+    page = context.new_page()
+    page.goto("/")
+    expect(gradient(page, "z")).to_have_text("dz = 3")
+    page.click("#previous")
+    expect(page.locator("#explained")).to_contain_text("dq = z · df = -4 · 1 = -4")
+    assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen]["width"]
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"explorer-{screen}-{scheme}.png")
+    page.select_option("#examples", label="Two layers and a loss")
+    expect(value(page, "loss")).to_contain_text("loss =")
+    assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen]["width"]
+    page.screenshot(path=PICTURES / f"layers-{screen}-{scheme}.png", full_page=True)
+    context.close()

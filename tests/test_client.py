@@ -124,6 +124,35 @@ def test_a_fork_that_grpc_does_not_survive_is_refused(target: str, script):
     assert done.returncode == 0, done.stderr
 
 
+ASYNCIO = """
+    import asyncio
+    import multiprocessing
+    import sys
+
+    import graphsvc
+    import graphsvc.aio
+
+    client = graphsvc.aio.connect(sys.argv[1])
+
+    def ask():
+        return asyncio.run(client.value_and_grad(graphsvc.parse("f = x"), {"x": 1.0}))
+
+    ask()
+    child = multiprocessing.get_context("fork").Process(target=ask)
+    child.start()
+    child.join(30)
+    ask()
+    sys.exit(child.exitcode)
+"""
+
+
+def test_an_asyncio_client_that_was_used_is_refused_after_a_fork(target: str, script):
+    """The child gets an error and does not hang; the first process goes on."""
+    done = run(script(ASYNCIO), target)
+    assert done.returncode == 1, done.stderr
+    assert "An asyncio client that was used does not survive a fork. Make one in the child process." in done.stderr
+
+
 # A busy server ------------------------------------------------------------------------------------------------------
 
 

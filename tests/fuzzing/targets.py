@@ -1,14 +1,18 @@
 """What the fuzzer calls: everything that a stranger's bytes pass before anything is run for them."""
 
 import math
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from graphsvc.chunks import Arrivals, chunk_data
-from graphsvc.codec import document_from_graph, graph_from_document, parse_message
+from graphsvc.codec import document_from_graph, graph_from_document
 from graphsvc.document import GraphDocument, digest_of, document_from_json, document_to_json
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.reading import parse
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError
+from graphsvc.fields import Most, count_fields
 from graphsvc.serving.admission import Machine, judge
 from graphsvc.serving.service import Request, Service
 from graphsvc.serving.settings import Settings
@@ -24,23 +28,26 @@ _SERVICE = Service(default_registry(), {}, _SETTINGS)
 _MACHINE = Machine(5e9, 2e9)
 _SECONDS = 60.0
 _LONGEST_STATUS = 4096
+_MANY = Most(_SETTINGS.max_operands, "max_operands")
+
+_M = TypeVar("_M", bound=Message)
 
 
 def question(data: bytes) -> None:
     """An EvaluateRequest: read, checked, estimated."""
-    _estimated(parse_message(service_pb2.EvaluateRequest, data), len(data))
+    _estimated(_parsed(service_pb2.EvaluateRequest, data), len(data))
 
 
 def derivative(data: bytes) -> None:
     """A DifferentiateRequest, as well."""
-    _estimated(parse_message(service_pb2.DifferentiateRequest, data), len(data))
+    _estimated(_parsed(service_pb2.DifferentiateRequest, data), len(data))
 
 
 def session(data: bytes) -> None:
     """The messages of a session: requests, and the chunks of their tensors."""
     messages = iter(split(data))
     for message in messages:
-        said = parse_message(service_pb2.SessionRequest, message)
+        said = _parsed(service_pb2.SessionRequest, message)
         kind = said.WhichOneof("request")
         if kind in (None, "chunk"):
             return
@@ -83,6 +90,12 @@ def try_input(data: bytes) -> None:
         packed = packed_status(status_of(error))
         assert len(packed) <= _LONGEST_STATUS, packed
         assert error_from_packed(packed).reason == error.reason
+
+
+def _parsed(cls: type[_M], data: bytes) -> _M:
+    """Parse a message as a server does, with its fields counted before, which a server leaves out for a small one."""
+    count_fields(cls, data, {}, _MANY)
+    return _SERVICE.parse(cls, data)
 
 
 def _estimated(request: Request, nbytes: int, arrivals: Arrivals | None = None) -> None:

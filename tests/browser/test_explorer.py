@@ -186,12 +186,14 @@ def test_a_link_holds_the_graph(page: Page, browser: Browser):
 
 def test_two_outputs_want_to_be_told_their_gradients(page: Page):
     """The note says why there are none; the field beside an output gives one."""
-    page.fill("#graph", "a = x * x\nb = 2 * x")
-    page.fill("#input-x", "3")
+    # A name that every object of JavaScript knows.
+    page.fill("#graph", "a = constructor * constructor\nb = 2 * constructor")
+    page.fill("#input-constructor", "3")
     expect(page.locator("#note")).to_contain_text("No gradients")
     expect(value(page, "a")).to_have_text("a = 9")
+    expect(gradient(page, "constructor")).to_have_text("")
     page.fill("#gradient-a", "1")
-    expect(gradient(page, "x")).to_have_text("dx = 6")
+    expect(gradient(page, "constructor")).to_have_text("dconstructor = 6")
 
 
 def test_gates_are_searched_and_inserted(page: Page):

@@ -7,6 +7,7 @@ import operator
 import pickle
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -565,3 +566,23 @@ def test_the_collector_of_garbage_is_as_it_was(enabled):
         (gc.enable if before else gc.disable)()
     assert seen
     assert not any(seen)
+
+
+@pytest.mark.parametrize("text", ["f = sum(tanh(x) * x)", "f = sum(x @ x)", "f = sum(sort(x))"])
+def test_a_graph_that_nobody_holds_goes_at_once(text):
+    """With all that was made for it: nothing waits until Python looks for cycles, which stops a server meanwhile."""
+    inputs = {"x": np.linspace(0, 1, 16).reshape(4, 4)}
+    gc.collect()
+    gc.disable()
+    try:
+        graph = graphsvc.parse(text)
+        graph.value_and_grad(inputs)
+        graph.prepare(inputs).run()
+        graph.prepare(inputs).run()
+        graph.hvp(inputs, inputs)
+        graph.backward(graph.forward(inputs))
+        bound = weakref.ref(graph._bind())
+        del graph
+        assert bound() is None
+    finally:
+        gc.enable()

@@ -5,12 +5,15 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from email.message import Message
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import graphsvc
 from graphsvc.document import document_to_json
@@ -364,3 +367,22 @@ def test_formulas_of_anybodys_gate_are_told():
     graph.output("f", graph.add(Wave(), graph.input("x"), name="f"))
     (visit,) = walk(graph, {"x": 1.0}).visits
     assert visit.operands[0].formula == "2 · df · cos(2 · x)"
+
+
+def test_the_wheel_has_all_files_of_the_page(tmp_path: Path):
+    """No build step of a user's brings them."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    static = [path.relative_to(ROOT).as_posix() for path in (ROOT / "graphsvc" / "page" / "static").iterdir()]
+    assert len(static) > 12
+    assert set(static) <= inside
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+def test_the_page_listens_on_other_names_of_this_machine(host: str):
+    """Under the address that is printed it is found."""
+    with page_serving("--http", f"{host}:0") as url:
+        assert url.startswith(f"http://{host}:")
+        assert request(url.removeprefix("http://").strip("/"), "GET", "/healthz")[0] == 200

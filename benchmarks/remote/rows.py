@@ -175,7 +175,7 @@ def _long_graphs(
         graph = make(max(1, round(count * _LONG / seconds[-1])))
         yield name, lambda _, graph=graph: graph, inputs
     # Each time another, because one that the server has seen takes it no time.
-    yield "a new graph of 99,000 gates", lambda number: _chain(99_000 + number), {"x": generator.standard_normal(3)}
+    yield "a new graph of 20,000 gates", lambda number: _chain(20_000 + number), {"x": generator.standard_normal(3)}
 
 
 def _chain(count: int) -> graphsvc.ComputationalGraph:

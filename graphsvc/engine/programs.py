@@ -1,5 +1,6 @@
 """The programs of a graph: made for a question when it is first asked, proved by their first run, and kept."""
 
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -25,10 +26,11 @@ _STEP_BYTES: Final = 1024
 
 
 class Programs:
-    """The programs of one graph. Safe for many threads."""
+    """The programs of one graph, which whoever has them must hold. Safe for many threads."""
 
     def __init__(self, graph: BoundGraph) -> None:
-        self._graph = graph
+        # Each would keep the other, and all that was made for them, until Python looks for cycles.
+        self._graph: BoundGraph = weakref.proxy(graph)
         self._recordings = Recordings()
         self._answers = Cache[Answer](graph.kept)
 

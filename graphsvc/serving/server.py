@@ -1,6 +1,7 @@
 """The server: one event loop that receives and answers, and threads that run the graphs."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -29,6 +30,9 @@ from graphsvc.v1 import service_pb2
 __all__ = ["Server", "load_plugins", "run_server"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
+
+_TURN: Final = 1e-3
+_COLLECTIONS: Final = 1000
 
 _SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GraphService"].full_name
 
@@ -225,10 +229,23 @@ async def run_server(
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    _favour_the_loop()
     async with beside(server):
         ready(server)
         await stopped.wait()
     await server.stop()
+
+
+def _favour_the_loop() -> None:
+    """Have the event loop wait less for the threads that read and run graphs, and for the collector of garbage.
+
+    A thread that runs Python gives way after this many seconds; with five times as many, a small call beside a graph of
+    many small gates takes five times as long. What was imported stays, and graphs are no garbage in cycles, so that all
+    is gone through for every seven million objects that come to stay: to go through that many takes a second.
+    """
+    sys.setswitchinterval(_TURN)
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ export class Circuit {
   show(text) {
     const drawing = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
     const svg = document.importNode(drawing, true);
+    // An image would hide its gates from who cannot see it.
+    svg.setAttribute("role", "group");
     this.host.replaceChildren(svg);
     this.fit(svg);
     this.nodes = [...svg.querySelectorAll("[data-node]")];

@@ -48,7 +48,7 @@ const descent = new Descent({
     for (const [name, text] of texts) asked.inputs.set(name, text);
     rows.arrange(got.graph, asked.inputs, asked.gradients);
     show(answer);
-    link(mine());
+    linkLater();
   },
 });
 new Gates((text) => editor.insert(text));
@@ -71,7 +71,7 @@ async function read(moved) {
   unread = false;
   asking.abort();
   asking = new AbortController();
-  link(mine());
+  linkLater();
   if (!asked.graph.trim()) return refuse({ message: "Type an expression, such as f = (x + y) * z.", facts: {} });
   try {
     got.graph = await readGraph(asked, asking.signal);
@@ -91,7 +91,7 @@ async function run() {
   if (!got.graph) return;
   asking.abort();
   asking = new AbortController();
-  link(mine());
+  linkLater();
   try {
     const inputs = inputsGiven();
     const outputGradients = gradientsGiven();
@@ -102,6 +102,14 @@ async function run() {
     if (error.name !== "AbortError" && !error.facts?.line) drawBare();
     refuse(error);
   }
+}
+
+// Browsers refuse an address that changes all the time.
+let linking = 0;
+
+function linkLater() {
+  clearTimeout(linking);
+  linking = setTimeout(() => link(mine()), 400);
 }
 
 // What was written, as JSON; texts of inputs that the graph has no more stay for when they come back.

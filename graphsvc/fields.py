@@ -25,10 +25,11 @@ _FIELDS_OF_EACH: Final = 4
 
 
 class Most(NamedTuple):
-    """How many there may be, and the name of the limit that says so."""
+    """How many there may be, the name of the limit that says so, and who sets it, for messages."""
 
     number: int
     limit: str
+    setters: str = ""
 
 
 def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], others: Most) -> None:
@@ -80,7 +81,7 @@ class _Walk:
         while at < end:
             self._fields_left -= 1
             if self._fields_left < 0:
-                self._refuse("fields", _FIELDS_OF_EACH * self._others.number, self._others.limit)
+                _refuse("fields", self._others._replace(number=_FIELDS_OF_EACH * self._others.number))
             tag, at = data[at], at + 1
             if tag > 127:
                 tag, at = _varint(data, at - 1)
@@ -94,7 +95,7 @@ class _Walk:
                 left = lefts.get(tag)
                 if left is not None:
                     if not left.count:
-                        self._refuse(left.name, left.most.number, left.most.limit)
+                        _refuse(left.name, left.most)
                     left.count -= 1
                     if left.message is not None:
                         if length:
@@ -126,9 +127,11 @@ class _Walk:
                     lefts[tag] = _Left(most.number, most, field.name, field.message_type, is_shape)
         return lefts
 
-    def _refuse(self, what: str, count: int, limit: str) -> NoReturn:
-        msg = f"There are more than {count} {what}, and this server takes no more ({limit}). Send less at a time."
-        raise LimitError(msg, limit=limit)
+
+def _refuse(what: str, most: Most) -> NoReturn:
+    msg = f"There are more than {most.number} {what}; this server takes no more ({most.setters or most.limit})."
+    msg += " Send less at a time."
+    raise LimitError(msg, limit=most.limit)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -76,6 +76,7 @@ SERVERS: dict[str, dict[str, str]] = {
         "GRAPHSVC_CACHED_GRAPHS": "0",
         "GRAPHSVC_RESIDENT_BYTES": "100",
         "GRAPHSVC_MIN_BYTES_PER_SECOND": "1000000",
+        "GRAPHSVC_STALL_SECONDS": "1.5",
     },
 }
 """The settings of each."""
@@ -181,7 +182,7 @@ def test_what_a_refused_call_brought_does_not_stay(servers: dict[str, Process]):
 
 def test_who_reads_nothing_keeps_nothing(servers: dict[str, Process]):
     """An answer of 96 MB that nobody reads is given up after a while, though the stream stays open."""
-    server = servers["tight"]
+    server = servers["forgetful"]
     unary(question())(server.target)
     before = server.memory()
     server.forget()

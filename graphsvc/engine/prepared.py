@@ -108,5 +108,6 @@ class PreparedAgain:
         """Answer the question; see `Prepared.run`."""
         try:
             return self._answer.quick(self._given, between)
-        except GuardError:
+        except (GuardError, MemoryError):
+            # There it is known which gates run one by one, and which value there is no memory for.
             return self._prepare().run(between, reserve)

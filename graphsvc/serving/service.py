@@ -79,7 +79,11 @@ class Service:
         self._info = _server_info(plugins, settings).SerializeToString()
         limits = {"max_nodes": ("nodes", "graphs", "gates"), "max_operands": ("operands",)}
         limits["max_tensors"] = ("inputs", "constants", "residents", "directions", "tensors")
-        self._most = {name: Most(getattr(settings, limit), limit) for limit, names in limits.items() for name in names}
+        self._most = {
+            name: Most(getattr(settings, limit), limit, setters_of(limit))
+            for limit, names in limits.items()
+            for name in names
+        }
 
     def parse(self, cls: type[_M], data: bytes) -> _M:
         """Parse a message, a large one only where it has no more of anything than it may have.

@@ -23,7 +23,7 @@ def bomb(
     inputs = {"x": 1.0} if inputs is None else inputs
     sent = sum(np.asarray(value).nbytes for value in inputs.values())
     # What it was sent, as bytes and as a message, and not one value more.
-    return Case(row, what, LIMIT, asked(graph, inputs, **fields), rf"\({limit}\)", peak=MIB + 4 * sent)
+    return Case(row, what, LIMIT, asked(graph, inputs, **fields), f"'{limit}'", peak=MIB + 4 * sent)
 
 
 def doubling(times: int) -> str:

@@ -112,7 +112,7 @@ CASES = [
         "a tensor larger than all that is kept",
         LIMIT,
         unary(lambda: service_pb2.PutTensorRequest(tensor=tensor_from_array(np.ones(100))), "PutTensor"),
-        r"\(resident_bytes\)",
+        "'resident_bytes'",
         server="forgetful",
     ),
     Case(

@@ -198,14 +198,3 @@ def session(messages: Callable[[], Iterable[Built]], timeout: float = 60) -> Cal
         return Answer(OK, responses=tuple(responses))
 
     return ask
-
-
-def each(*asks: Callable[[str], Answer]) -> Callable[[str], Answer]:
-    """Return what sends one after another, which must all be answered alike."""
-
-    def ask(target: str) -> Answer:
-        answers = [one(target) for one in asks]
-        assert len({answer.code for answer in answers}) == 1, answers
-        return answers[-1]
-
-    return ask

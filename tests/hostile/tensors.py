@@ -195,14 +195,14 @@ CASES = [
     Case("C18", "a chunk twice", REQUEST, coming(*CHUNKS, CHUNKS[-1])),
     Case("C18", "a request among chunks", REQUEST, coming(CHUNKS[0], chunked())),
     Case("C18", "more than its shape says", TENSOR, coming(CHUNKS[0], CHUNKS[0], CHUNKS[0])),
-    *(Case("C19", f"a chunk of {n} bytes", LIMIT, coming(chunk(n)), says="smallest_chunk") for n in (0, 1)),
+    *(Case("C19", f"a chunk of {n} bytes", LIMIT, coming(chunk(n)), says="'smallest_chunk'") for n in (0, 1)),
     Case("C21", "declared small, and large", TENSOR, session(lambda: [chunked(np.empty(3)), chunk(MIB)])),
     Case(
         "C23",
         "a hundred thousand tensors",
         LIMIT,
         unary(changed(lambda r: r.inputs.extend(named_tensors({"x": np.ones(1)}) * 100_000))),
-        says="max_tensors",
+        says="'max_tensors'",
     ),
     Case(
         "C26",

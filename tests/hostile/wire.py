@@ -126,8 +126,8 @@ CASES = [
         call(("grpc-encoding", "secret"), data=framed(gzip.compress(GOOD), compressed=True)),
     ),
     Case("A10", "compressed by nothing", "INTERNAL", call(data=framed(GOOD, compressed=True))),
-    Case("A11", "2 Mi empty nodes", LIMIT, unary(graph_of(b"\x2a\x00" * 2 * MIB)), says="max_nodes", peak=16 * MIB),
-    Case("A11", "2 Mi empty inputs", LIMIT, unary(lambda: GOOD + b"\x1a\x00" * 2 * MIB), "max_tensors", 16 * MIB),
+    Case("A11", "2 Mi empty nodes", LIMIT, unary(graph_of(b"\x2a\x00" * 2 * MIB)), says="'max_nodes'", peak=16 * MIB),
+    Case("A11", "2 Mi empty inputs", LIMIT, unary(lambda: GOOD + b"\x1a\x00" * 2 * MIB), "'max_tensors'", 16 * MIB),
     Case(
         "A12",
         "4 Mi axes",

@@ -14,11 +14,11 @@ from typing import Final
 
 import machine
 import tables
-from remote import contest, rows
+from remote import contest, overload, rows
 
 RESULTS: Final = Path(__file__).with_name("REMOTE.md")
 PACKAGES: Final = ("graphsvc", "grpcio", "protobuf", "numpy")
-SECTIONS: Final = ("small", "vectors", "large", "long", "refusals")
+SECTIONS: Final = ("small", "vectors", "large", "long", "refusals", "overload")
 
 _ABOUT: Final = (
     "Value and gradient of `sum((x - 1)**2)` in float64, from the call in a client to its arrays. p50 and ratios are "
@@ -70,6 +70,7 @@ def main() -> None:
             "large": lambda: rows.large_tensor(ours, echo, pace),
             "long": lambda: rows.beside_long_graphs(ours),
             "refusals": lambda: rows.refusals(ours),
+            "overload": lambda: overload.overload(ours),
         }
         for section, measure in parts.items():
             if section in sections:

@@ -19,7 +19,7 @@ from graphsvc.v1 import graph_pb2, service_pb2
 from remote.contest import Contestant, Entry, Pace, ratio, rounds
 from tables import NONE, as_time, as_yes
 
-__all__ = ["Row", "beside_long_graphs", "large_tensor", "refusals", "small_calls", "vectors"]
+__all__ = ["Row", "beside_long_graphs", "large_tensor", "p99", "refusals", "small_calls", "vectors"]
 
 SIZES: Final = (3, 1_000, 100_000, 1_000_000)
 LARGE: Final = 1 << 24
@@ -148,14 +148,14 @@ def _beside(
     ours: Contestant, target: str, graph: graphsvc.ComputationalGraph, inputs: dict[str, Any]
 ) -> tuple[float, float, float, float]:
     """Return p99 of small calls beside a graph by idle p99, that p99, the longest answer to health, and the graph's."""
-    idle = _p99(ours.turn("unary", 3, _LONG / 2))
+    idle = p99(ours.turn("unary", 3, _LONG / 2))
     seconds: list[float] = []
     with graphsvc.connect(target) as client:
         run = threading.Thread(target=_timed, args=(client, graph, inputs, seconds))
         run.start()
         busy, health = ours.busy_turn("unary", 3, _LONG * 0.7, partial(_healthy, target, run))
         run.join()
-    return _p99(busy) / idle, _p99(busy), max(health), seconds[0]
+    return p99(busy) / idle, p99(busy), max(health), seconds[0]
 
 
 def _long_graphs(
@@ -282,7 +282,8 @@ def _middle(turns: list[list[float]]) -> float:
     return statistics.median(statistics.median(turn) for turn in turns)
 
 
-def _p99(times: list[float]) -> float:
+def p99(times: list[float]) -> float:
+    """Return the time below which 99 of 100 lie."""
     return float(np.quantile(times, 0.99))
 
 

@@ -155,8 +155,8 @@ def deaf(target: str) -> Answer:
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 CASES = [
-    Case("G1", "no time at all", "DEADLINE_EXCEEDED", unary(GOOD, timeout=0)),
-    Case("G1", "a nanosecond", "DEADLINE_EXCEEDED | RESET", call(("grpc-timeout", "1n"))),
+    Case("G1", "no time at all", f"DEADLINE_EXCEEDED | {LATE}", unary(GOOD, timeout=0)),
+    Case("G1", "a nanosecond", f"DEADLINE_EXCEEDED | {LATE} | RESET", call(("grpc-timeout", "1n"))),
     Case(
         "G2",
         "less time than it takes",
@@ -195,7 +195,12 @@ CASES = [
         "CLOSED",
         together(idle(b""), idle(PREFACE), idle(PREFACE[:10])),
     ),
-    Case("G11", "headers of a call, and some time", "DEADLINE_EXCEEDED | RESET", headers(("grpc-timeout", "300m"))),
+    Case(
+        "G11",
+        "headers of a call, and some time",
+        f"DEADLINE_EXCEEDED | {LATE} | RESET",
+        headers(("grpc-timeout", "300m")),
+    ),
     Case("G11", "headers of a session", "DEADLINE_EXCEEDED", headers(method="Session"), server="tight"),
     Case("G11", "headers of a hundred calls", OK, headers_beside),
     Case(

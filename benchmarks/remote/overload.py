@@ -1,0 +1,83 @@
+"""Twice as many calls as the server has time for: how many are answered, and how fast the others are refused."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+import numpy as np
+
+import graphsvc
+from graphsvc.exchange import Question, converse
+from graphsvc.v1 import service_pb2
+from remote.contest import Contestant
+from remote.rows import Row, p99
+from tables import NONE, as_time
+
+__all__ = ["overload"]
+
+_SECONDS: Final = 4.0
+_WARM: Final = 1.5
+"""Seconds until the queue is full."""
+
+
+@dataclass
+class _Load:
+    """What became of calls: when answers came, and how long refusals took from when the call was due."""
+
+    answers: list[float] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
+
+
+def overload(ours: Contestant) -> Iterator[Row]:
+    """Send twice what the server can do, at a steady rate, whatever it answers."""
+    peak, rate, load = asyncio.run(_measured(f"127.0.0.1:{ours.port}"))
+    shown = f"{rate:.0f} of {peak:.0f} a second"
+    yield Row("twice the capacity: answers / the most that it gives", shown, NONE, rate / peak, -0.9)
+    refused = p99(load.refusals)
+    yield Row(f"{len(load.refusals)} refusals meanwhile: p99", as_time(refused), NONE, refused, 0.02, as_time)
+
+
+async def _measured(target: str) -> tuple[float, float, _Load]:
+    # No retries: each call is sent once, whatever comes of it.
+    async with grpc.aio.insecure_channel(target, options=[("grpc.enable_retries", 0)]) as channel:
+        ask = channel.unary_unary("/graphsvc.v1.GraphService/Evaluate")
+        request = await _request(ask)
+        end = time.perf_counter() + _SECONDS
+        peak = _Load()
+        await asyncio.gather(*(_one_after_the_other(ask, request, end, peak) for _ in range(8)))
+        load = _Load()
+        start = time.perf_counter()
+        rate = 2 * len(peak.answers) / _SECONDS
+        await asyncio.gather(*(_due(ask, request, start + i / rate, load) for i in range(round(rate * _SECONDS))))
+    kept = [at for at in load.answers if start + _WARM <= at < start + _SECONDS]
+    return len(peak.answers) / _SECONDS, len(kept) / (_SECONDS - _WARM), load
+
+
+async def _request(ask: grpc.aio.UnaryUnaryMultiCallable) -> bytes:
+    """Return a question that takes a thread of the server ten milliseconds or so, of few bytes."""
+    lines = ["a0 = broadcast_to(x, shape=[50000])", *(f"a{i + 1} = tanh(a{i})" for i in range(12)), "f = sum(a12)"]
+    graph = graphsvc.parse("\n".join(lines))
+    asked = next(converse(graph, Question({"x": np.float64(0.5)}), {})).request
+    answer = service_pb2.EvaluateResponse.FromString(await ask(asked.SerializeToString()))
+    asked.graph_digest = answer.graph_digest
+    return asked.SerializeToString()
+
+
+async def _one_after_the_other(ask: grpc.aio.UnaryUnaryMultiCallable, request: bytes, end: float, load: _Load) -> None:
+    while time.perf_counter() < end:
+        await ask(request)
+        load.answers.append(time.perf_counter())
+
+
+async def _due(ask: grpc.aio.UnaryUnaryMultiCallable, request: bytes, due: float, load: _Load) -> None:
+    await asyncio.sleep(due - time.perf_counter())
+    try:
+        await ask(request, timeout=20)
+        load.answers.append(time.perf_counter())
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise
+        load.refusals.append(time.perf_counter() - due)

@@ -292,6 +292,9 @@ def test_every_screen_shows_all(browser: Browser, url: str, screen: str, scheme:
     page = context.new_page()
     page.goto("/")
     expect(gradient(page, "z")).to_have_text("dz = 3")
+    # Back from where all is shown: the last step first.
+    page.click("#previous")
+    expect(page.locator("#where")).to_have_text("backward 2 of 2")
     page.click("#previous")
     expect(page.locator("#explained")).to_contain_text("dq = z · df = -4 · 1 = -4")
     assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen]["width"]

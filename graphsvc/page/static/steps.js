@@ -10,7 +10,7 @@ export class Steps {
     this.position = null;
     for (const [id, to] of [
       ["first", () => 0],
-      ["previous", () => this.at - 1],
+      ["previous", () => this.before],
       ["next", () => this.at + 1],
       ["last", () => null],
     ]) {
@@ -21,7 +21,7 @@ export class Steps {
       const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!way || !this.visits.length) return;
       event.preventDefault();
-      this.go(this.at + way);
+      this.go(way < 0 ? this.before : this.at + 1);
     });
   }
 
@@ -45,6 +45,11 @@ export class Steps {
 
   get at() {
     return this.position ?? this.count;
+  }
+
+  // The step before: where all is shown, the last one.
+  get before() {
+    return this.position === null ? this.count : this.at - 1;
   }
 
   // Goes to the step of a gate: backward if it has one.

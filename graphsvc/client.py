@@ -306,16 +306,18 @@ class Client:
             return stop.value
 
     def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
-        if asked.beside:
-            return patiently(lambda left: ask_alone(self._stream(), asked, left, self.target), seconds)
-        if shared:
-            return patiently(lambda left: self._in_session(asked, left), seconds)
-        try:
-            return asked.read(self._call(asked.method, asked.request, seconds), None)
-        except LimitError as error:
-            if not wants_stream(error):
-                raise
-        return patiently(lambda left: ask_alone(self._stream(), asked, left, self.target), seconds)
+        if not asked.beside and not shared:
+            try:
+                return asked.read(self._call(asked.method, asked.request, seconds), None)
+            except LimitError as error:
+                if not wants_stream(error):
+                    raise
+        alone = asked.beside or not shared
+        return patiently(lambda left: self._alone(asked, left) if alone else self._in_session(asked, left), seconds)
+
+    def _alone(self, asked: Asked, seconds: float | None) -> Any:
+        """Ask one question on a stream of its own."""
+        return ask_alone(self._stream(), asked, seconds, self.target)
 
     def _in_session(self, asked: Asked, seconds: float | None) -> Any:
         for last in (False, True):

@@ -119,10 +119,6 @@ class Listener:
         """Wait for the answer to a request of this id. Any thread may call it."""
         self._reads[number] = asked.read
 
-    def forget(self, number: int) -> None:
-        """Wait for that answer no more; it is read nevertheless. Any thread may call it."""
-        self._reads.pop(number, None)
-
     def hear(self, data: bytes) -> tuple[int, Any] | None:
         """Take the next message.
 

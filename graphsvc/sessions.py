@@ -12,7 +12,7 @@ from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, StoppedErr
 from graphsvc.exchange import Asked, Listener
 from graphsvc.status import error_from_rpc
 
-__all__ = ["SESSION_METHOD", "Session", "SessionLostError", "ask_alone", "late", "wants_stream"]
+__all__ = ["SESSION_METHOD", "Session", "SessionLostError", "Waiting", "ask_alone", "late", "wants_stream"]
 
 SESSION_METHOD: Final = "/graphsvc.v1.GraphService/Session"
 
@@ -32,21 +32,25 @@ class SessionLostError(Exception):
         self.is_closed = type(error) is StoppedError
 
 
-class _Waiting:
-    """Somebody who waits for an answer."""
+class Waiting:
+    """Somebody who waits for the answer to the request of this number."""
 
-    __slots__ = ("_come", "answer")
+    __slots__ = ("_come", "answer", "number")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        """Wait from now on."""
         self._come = threading.Lock()
         self._come.acquire()
+        self.number = number
         self.answer: Any = None
 
     def give(self, answer: Any) -> None:
+        """Give the answer, once."""
         self.answer = answer
         self._come.release()
 
     def wait(self, seconds: float | None) -> bool:
+        """Return whether the answer came in so many seconds."""
         return self._come.acquire(timeout=-1 if seconds is None else seconds)
 
 
@@ -61,7 +65,8 @@ class Session:
         self._target = target
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._listener = Listener()
-        self._waiting: dict[int, _Waiting] = {}
+        # Who takes one out gives it its answer, so that none gets two.
+        self._waiting: dict[int, Waiting] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._lost: GraphsvcError | None = None
@@ -73,24 +78,24 @@ class Session:
         """Whether the stream has ended, so that another is needed."""
         return self._lost is not None
 
-    def start(self, asked: Asked, seconds: float | None) -> int:
-        """Ask, and return the number under which `finish` has the answer.
+    def start(self, asked: Asked, seconds: float | None) -> Waiting:
+        """Ask, and return what `finish` takes.
 
         Raises:
             SessionLostError: The stream has ended.
         """
-        number = next(self._numbers)
+        waiting = Waiting(next(self._numbers))
         with self._lock:
             if self._lost:
                 raise SessionLostError(self._lost)
-            self._listener.expect(number, asked)
-            self._waiting[number] = _Waiting()
+            self._listener.expect(waiting.number, asked)
+            self._waiting[waiting.number] = waiting
             # Nothing may come between a request and its chunks.
-            for message in asked.messages(number, seconds):
+            for message in asked.messages(waiting.number, seconds):
                 self._outgoing.put(message)
-        return number
+        return waiting
 
-    def finish(self, number: int, seconds: float | None) -> Any:
+    def finish(self, waiting: Waiting, seconds: float | None) -> Any:
         """Wait for an answer, and return what was read.
 
         Raises:
@@ -98,10 +103,8 @@ class Session:
             DeadlineError: It did not come in so many seconds.
             GraphsvcError: The server refused.
         """
-        waiting = self._waiting[number]
-        came = waiting.wait(seconds)
-        del self._waiting[number]
-        if not came:
+        if not waiting.wait(seconds):
+            self._waiting.pop(waiting.number, None)
             raise late()
         if isinstance(waiting.answer, Exception):
             raise waiting.answer
@@ -118,7 +121,7 @@ class Session:
             for data in self._stream:
                 if (heard := self._listener.hear(data)) is not None:
                     number, answer = heard
-                    if waiting := self._waiting.get(number):
+                    if waiting := self._waiting.pop(number, None):
                         waiting.give(answer)
             self._lose(UnreachableError(f"The server at {self._target!r} ended the session.", target=self._target))
         except grpc.RpcError as error:
@@ -136,10 +139,9 @@ class Session:
             if self._lost:
                 return
             self._lost = error
-            waiting = list(self._waiting.values())
-        for one in waiting:
-            if one.answer is None:
-                one.give(SessionLostError(error))
+        for number in list(self._waiting):
+            if waiting := self._waiting.pop(number, None):
+                waiting.give(SessionLostError(error))
 
 
 def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) -> Any:

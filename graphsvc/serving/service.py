@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from graphsvc import __version__
-from graphsvc.arrays import Array
+from graphsvc.arrays import Array, read_only
 from graphsvc.chunks import Arrivals
 from graphsvc.codec import (
     array_from_tensor,
@@ -192,8 +192,9 @@ class Service:
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.PutTensorResponse:
             digest = tensor_digest(array)
-            # Of its own: an array that shares the bytes of a message keeps all of that.
-            self._residents.put(digest, array if arrivals and arrivals.nbytes else array.copy(), array.nbytes)
+            # Of its own: an array that shares the bytes of a message keeps all of that. Many calls share it.
+            mine = array if arrivals and arrivals.nbytes else array.copy()
+            self._residents.put(digest, read_only(mine), array.nbytes)
             return service_pb2.PutTensorResponse(digest=digest, seconds=self._settings.resident_seconds)
 
         return Work(NO_RUN, nbytes, None if arrivals is None else [], answer)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphsvc import aio
     from graphsvc.arrays import Array, ArraySpec
-    from graphsvc.client import Client, RemoteGraph, connect
+    from graphsvc.client.client import Client, RemoteGraph, connect
     from graphsvc.drawing.drawing import Drawing
     from graphsvc.engine.builders import safe_where
     from graphsvc.engine.diagnosis import Diagnosis
@@ -27,7 +27,7 @@ _HOME = {
     "Array": "arrays",
     "ArraySpec": "arrays",
     "Checkup": "hookspecs",
-    "Client": "client",
+    "Client": "client.client",
     "ComputationalGraph": "engine.graph",
     "Cost": "gate",
     "Diagnosis": "engine.diagnosis",
@@ -43,10 +43,10 @@ _HOME = {
     "Node": "engine.node",
     "PluginContext": "hookspecs",
     "Profile": "engine.profile",
-    "RemoteGraph": "client",
+    "RemoteGraph": "client.client",
     "SubGraph": "subgraph",
     "aio": "",
-    "connect": "client",
+    "connect": "client.client",
     "hookimpl": "hookspecs",
     "load": "engine.reading",
     "parse": "engine.reading",

@@ -9,22 +9,22 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from graphsvc.forking import check_process
+from graphsvc.client.forking import check_process
 
 # isort: split
 import grpc
 
 from graphsvc.arrays import Array
-from graphsvc.client import CHANNEL_OPTIONS, MAPPED_AT_ONCE
+from graphsvc.client.client import CHANNEL_OPTIONS, MAPPED_AT_ONCE
+from graphsvc.client.exchange import Asked, Listener, Question, Residents, check_target, check_timeout, converse
+from graphsvc.client.patience import attempts, pause
+from graphsvc.client.sessions import SESSION_METHOD, SessionLostError, late, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
 from graphsvc.errors import BusyError, GraphsvcError, LimitError, ServiceError, StoppedError, UnreachableError
-from graphsvc.exchange import Asked, Listener, Question, Residents, check_target, check_timeout, converse
-from graphsvc.patience import attempts, pause
-from graphsvc.sessions import SESSION_METHOD, SessionLostError, late, wants_stream
-from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.wire.status import error_from_rpc
 
 __all__ = ["AsyncClient", "AsyncRemoteGraph", "connect"]
 
@@ -393,7 +393,7 @@ class AsyncRemoteGraph:
 
 
 class _Session:
-    """A stream that carries many questions at once, for asyncio; see `graphsvc.sessions.Session`."""
+    """A stream that carries many questions at once, for asyncio; see `graphsvc.client.sessions.Session`."""
 
     def __init__(self, opener: Any, target: str) -> None:
         self._target = target

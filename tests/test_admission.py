@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import graphsvc
 from graphsvc import errors
-from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.serving.admission import Lease, Queue
 from graphsvc.serving.settings import Settings
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.wire.codec import graph_from_document, named_tensors
 
 MIB = 2**20
 

@@ -21,10 +21,10 @@ import pytest
 import graphsvc
 import graphsvc.aio
 from graphsvc import errors
-from graphsvc.chunks import CHUNK_BYTES
-from graphsvc.status import packed_status, status_of
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import CHUNK_BYTES
+from graphsvc.wire.status import packed_status, status_of
 from tests.planted import FAULTY_GATES, install
 
 GRAPH = graphsvc.parse("f = (x + y) * z")

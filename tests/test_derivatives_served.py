@@ -15,10 +15,10 @@ from grpc_status import rpc_status
 
 import graphsvc
 from graphsvc.cli.main import main
-from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.errors import LimitError, RequestError, ShapeError
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.wire.codec import graph_from_document, named_tensors
 
 GRAPH = graphsvc.parse("f = sum(tanh(W @ x) * y); z = W @ x * y")
 random = np.random.default_rng(4)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.arrays import DTYPES
-from graphsvc.codec import document_from_graph, graph_from_document
 from graphsvc.document import GraphDocument, digest_of, document_from_json, document_to_json
 from graphsvc.v1 import graph_pb2
+from graphsvc.wire.codec import document_from_graph, graph_from_document
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 scalars = st.one_of(

@@ -6,8 +6,8 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from graphsvc import errors
-from graphsvc.fields import Most, count_fields
 from graphsvc.v1 import graph_pb2, service_pb2
+from graphsvc.wire.fields import Most, count_fields
 from tests.hostile.bombs import looping
 from tests.hostile.case import made, question
 from tests.hostile.wire import field, tag, varint

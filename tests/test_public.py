@@ -19,7 +19,7 @@ import graphsvc
 from graphsvc import errors
 from graphsvc.errors import GraphsvcError, error_classes
 from graphsvc.serving.settings import Settings
-from graphsvc.status import _CODES, code_of, shortened, status_of
+from graphsvc.wire.status import _CODES, code_of, shortened, status_of
 
 MODULES = [
     name

@@ -414,7 +414,7 @@ def test_an_error_that_is_kept_collects_no_frames():
 
 def test_attributes_keep_sign_and_value_on_the_way():
     """-0.0 is not the default 0.0, and an enumeration is what it is a kind of."""
-    from graphsvc.codec import document_from_graph, graph_from_document
+    from graphsvc.wire.codec import document_from_graph, graph_from_document
 
     class Signed(Gate):
         """Signed."""
@@ -453,7 +453,7 @@ def test_suggestions_cost_little():
 
 def test_an_unreadable_status_is_none_of_ours():
     """Details that are no protobuf do not hide the status itself."""
-    from graphsvc.status import _from_status
+    from graphsvc.wire.status import _from_status
 
     assert _from_status(b"\xff\xff") is None
 

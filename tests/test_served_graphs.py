@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.arrays import Array
-from graphsvc.chunks import SMALLEST_CHUNK
-from graphsvc.codec import document_from_graph, graph_from_document, named_arrays, named_tensors
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.serving.differentiation import output_gradients_of
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import SMALLEST_CHUNK
+from graphsvc.wire.codec import document_from_graph, graph_from_document, named_arrays, named_tensors
 from tests.mutations import flip_bit, mutate
 from tests.random_graphs import SHAPES, RandomGraph, random_graphs
 

@@ -21,11 +21,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 import graphsvc
 from graphsvc import ComputationalGraph, errors
-from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.registry import default_registry
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.wire.codec import graph_from_document, named_tensors
 from tests.planted import FAULTY_GATES, install
 
 EVALUATE = "/graphsvc.v1.GraphService/Evaluate"

@@ -11,12 +11,12 @@ from google.rpc import status_pb2
 import graphsvc
 import graphsvc.aio
 from graphsvc import errors
-from graphsvc.chunks import CHUNK_BYTES, SMALLEST_CHUNK, chunk_data, chunk_messages
-from graphsvc.codec import graph_from_document, named_tensors, tensor_digest, tensor_from_array
 from graphsvc.serving.kept import Kept
-from graphsvc.status import error_from_packed
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import CHUNK_BYTES, SMALLEST_CHUNK, chunk_data, chunk_messages
+from graphsvc.wire.codec import graph_from_document, named_tensors, tensor_digest, tensor_from_array
+from graphsvc.wire.status import error_from_packed
 
 GRAPH = graphsvc.parse("f = sum((x - 1) ** 2); y = x * 2")
 LOSS = {"f": 1.5}

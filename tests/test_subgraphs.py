@@ -11,12 +11,12 @@ from pydantic import Field
 
 import graphsvc
 from graphsvc import ComputationalGraph, SubGraph, errors
-from graphsvc.codec import document_from_graph, graph_from_document
 from graphsvc.document import document_from_dict, document_from_json, document_to_dict, document_to_json
 from graphsvc.gate import attributes_of
 from graphsvc.gates.control import Checkpoint
 from graphsvc.plaindata import GraphReference
 from graphsvc.testing import serving
+from graphsvc.wire.codec import document_from_graph, graph_from_document
 
 
 def holding(body: ComputationalGraph, gate: str = "checkpoint", operands: int = 1, **attributes: object):

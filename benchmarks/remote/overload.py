@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 import graphsvc
-from graphsvc.exchange import Question, converse
+from graphsvc.client.exchange import Question, converse
 from graphsvc.v1 import service_pb2
 from remote.contest import Contestant
 from remote.rows import Row, p99

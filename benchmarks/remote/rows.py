@@ -14,7 +14,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import graphsvc
-from graphsvc.exchange import Question, converse
+from graphsvc.client.exchange import Question, converse
 from graphsvc.v1 import graph_pb2, service_pb2
 from remote.contest import Contestant, Entry, Pace, ratio, rounds
 from tables import NONE, as_time, as_yes

@@ -15,7 +15,7 @@ from graphsvc.engine.reading import load, parse, with_integers
 from graphsvc.plaindata import number_from_data
 
 if TYPE_CHECKING:
-    from graphsvc.client import Client
+    from graphsvc.client.client import Client
 
 __all__ = [
     "connected",
@@ -125,7 +125,7 @@ def connected(target: str | None, timeout: float) -> "Iterator[Client | None]":
         yield None
         return
     # gRPC takes a quarter of a second to import, which what runs here does not need.
-    from graphsvc.client import connect
+    from graphsvc.client.client import connect
 
     with connect(target, timeout=timeout) as client:
         yield client

@@ -59,7 +59,7 @@ def check(
         msg = "--plan shows how the graph would run here. Leave out --target, or --plan."
         raise click.UsageError(msg)
     # gRPC takes a quarter of a second to import, which what runs here does not need.
-    from graphsvc.client import connect
+    from graphsvc.client.client import connect
 
     _check_there(made, target, timeout)
     click.echo(f"The server at {target} has every gate of the graph, and takes it.")
@@ -76,10 +76,10 @@ def _check_there(graph: ComputationalGraph, target: str, timeout: float) -> None
     """Have a server check a graph: of a question without inputs it judges the graph first, and then asks for them."""
     import grpc
 
-    from graphsvc.codec import graph_from_document
-    from graphsvc.exchange import check_target
-    from graphsvc.status import error_from_rpc
+    from graphsvc.client.exchange import check_target
     from graphsvc.v1 import service_pb2, service_pb2_grpc
+    from graphsvc.wire.codec import graph_from_document
+    from graphsvc.wire.status import error_from_rpc
 
     request = service_pb2.EvaluateRequest(graph=graph_from_document(graph.document()))
     with grpc.insecure_channel(check_target(target)) as channel:

@@ -107,7 +107,7 @@ def _matching(search: str, known: list[dict[str, Any]]) -> Iterator[dict[str, An
 
 
 def _listed(target: str) -> list[dict[str, Any]]:
-    from graphsvc.client import connect
+    from graphsvc.client.client import connect
 
     with connect(target, timeout=20.0) as client:
         return [_from_message(gate) for gate in client.gates()]
@@ -126,7 +126,7 @@ def _from_message(gate: Any) -> dict[str, Any]:
 
 
 def _asked(name: str, target: str) -> dict[str, Any]:
-    from graphsvc.client import connect
+    from graphsvc.client.client import connect
 
     with connect(target, timeout=20.0) as client:
         found = client.describe_gate(name)

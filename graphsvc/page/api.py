@@ -9,7 +9,6 @@ from typing import Any, Final
 import grpc
 from pydantic import BaseModel, TypeAdapter
 
-from graphsvc.codec import graph_from_document
 from graphsvc.drawing.drawing import Drawing
 from graphsvc.drawing.folding import folded
 from graphsvc.engine.description import describe_gate, field_of, gate_summary
@@ -26,6 +25,7 @@ from graphsvc.serving.service import Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import NO_RUN, Work
+from graphsvc.wire.codec import graph_from_document
 
 __all__ = ["Api"]
 

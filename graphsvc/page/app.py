@@ -30,7 +30,7 @@ from graphsvc.page.api import Api
 from graphsvc.page.openapi import openapi
 from graphsvc.serving.server import Server
 from graphsvc.serving.settings import Settings
-from graphsvc.status import error_from_packed, packed_status, status_of
+from graphsvc.wire.status import error_from_packed, packed_status, status_of
 
 __all__ = ["Page"]
 

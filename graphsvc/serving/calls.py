@@ -12,7 +12,6 @@ import grpc
 from google.protobuf.message import Message
 
 from graphsvc.arrays import Array
-from graphsvc.chunks import Arrivals
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
 from graphsvc.garbage import collection_put_off
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
@@ -20,7 +19,8 @@ from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import Work
-from graphsvc.status import status_of
+from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.status import status_of
 
 __all__ = ["Call", "Calls", "Reply", "outcome_of"]
 

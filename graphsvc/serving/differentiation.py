@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphsvc.arrays import Array, Weak
-from graphsvc.chunks import Arrivals
-from graphsvc.codec import named_arrays, named_tensors, tensor_from_array
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import RequestError
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.codec import named_arrays, named_tensors, tensor_from_array
 
 __all__ = ["DerivativeQuestion", "differentiated", "output_gradients_of", "read_question"]
 

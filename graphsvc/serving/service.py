@@ -9,16 +9,6 @@ from google.protobuf.message import Message
 
 from graphsvc import __version__
 from graphsvc.arrays import Array, read_only
-from graphsvc.chunks import Arrivals
-from graphsvc.codec import (
-    array_from_tensor,
-    document_from_graph,
-    dtype_numbers,
-    named_arrays,
-    named_tensors,
-    parse_message,
-    tensor_digest,
-)
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.evaluation import InputGradients
@@ -33,13 +23,23 @@ from graphsvc.errors import (
     UnknownResidentError,
     quoted,
 )
-from graphsvc.fields import Most, count_fields
 from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.serving.kept import Kept
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
+from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.codec import (
+    array_from_tensor,
+    document_from_graph,
+    dtype_numbers,
+    named_arrays,
+    named_tensors,
+    parse_message,
+    tensor_digest,
+)
+from graphsvc.wire.fields import Most, count_fields
 
 __all__ = ["FEW_BYTES", "Request", "Service"]
 

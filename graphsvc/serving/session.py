@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn
 
 import grpc
 
-from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.errors import RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import FEW_BYTES, Service
@@ -17,8 +16,9 @@ from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.watch import Watch
 from graphsvc.serving.work import Work
-from graphsvc.status import packed_status
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
+from graphsvc.wire.status import packed_status
 
 __all__ = ["Session"]
 

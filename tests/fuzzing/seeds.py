@@ -7,11 +7,11 @@ import numpy as np
 
 from graphsvc import ComputationalGraph
 from graphsvc.arrays import Array, is_differentiable
-from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.document import document_to_json
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.registry import default_registry
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.codec import graph_from_document, named_tensors
 
 __all__ = ["corpus", "joined", "split"]
 

@@ -5,20 +5,20 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from graphsvc.chunks import Arrivals, chunk_data
-from graphsvc.codec import document_from_graph, graph_from_document
 from graphsvc.document import GraphDocument, digest_of, document_from_json, document_to_json
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.reading import parse
 from graphsvc.engine.registry import default_registry
 from graphsvc.errors import GraphsvcError
-from graphsvc.fields import Most, count_fields
 from graphsvc.serving.admission import Machine, judge
 from graphsvc.serving.service import Request, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
-from graphsvc.status import error_from_packed, packed_status, status_of
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import Arrivals, chunk_data
+from graphsvc.wire.codec import document_from_graph, graph_from_document
+from graphsvc.wire.fields import Most, count_fields
+from graphsvc.wire.status import error_from_packed, packed_status, status_of
 from tests.fuzzing.seeds import split
 
 __all__ = ["TARGETS", "refusal", "try_input"]

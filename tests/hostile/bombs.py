@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import graphsvc
-from graphsvc.codec import named_tensors
+from graphsvc.wire.codec import named_tensors
 from tests.hostile.case import LIMIT, MIB, OK, Answer, Case, asked, question, unary
 
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import graphsvc
-from graphsvc.codec import document_from_graph, tensor_from_array
 from graphsvc.document import digest_of
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.codec import document_from_graph, tensor_from_array
 from tests.hostile.case import (
     INVALID,
     LIMIT,

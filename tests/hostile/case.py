@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 import graphsvc
-from graphsvc.codec import graph_from_document, named_tensors
-from graphsvc.status import error_from_packed
 from graphsvc.v1 import graph_pb2, service_pb2
+from graphsvc.wire.codec import graph_from_document, named_tensors
+from graphsvc.wire.status import error_from_packed
 
 SERVICE = "/graphsvc.v1.GraphService/"
 MIB = 2**20

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import graphsvc
-from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.codec import graph_from_document, named_tensors
 from tests.hostile.case import INVALID, LIMIT, OK, Answer, Case, asked, changed, unary
 
 REQUEST = f"{INVALID} REQUEST_INVALID"

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 import graphsvc
-from graphsvc.chunks import SMALLEST_CHUNK, chunk_messages
-from graphsvc.codec import graph_from_document, named_tensors
 from graphsvc.v1 import graph_pb2, service_pb2, tensor_pb2
+from graphsvc.wire.chunks import SMALLEST_CHUNK, chunk_messages
+from graphsvc.wire.codec import graph_from_document, named_tensors
 from tests.hostile.case import INVALID, LIMIT, MIB, OK, Answer, Built, Case, asked, changed, question, session, unary
 from tests.hostile.wire import field
 

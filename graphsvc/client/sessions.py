@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import grpc
 
+from graphsvc.client.exchange import Asked, Listener
 from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, StoppedError, UnreachableError
-from graphsvc.exchange import Asked, Listener
-from graphsvc.status import error_from_rpc
+from graphsvc.wire.status import error_from_rpc
 
 __all__ = ["SESSION_METHOD", "Session", "SessionLostError", "Waiting", "ask_alone", "late", "wants_stream"]
 

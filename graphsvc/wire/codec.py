@@ -11,11 +11,11 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, fits_memory
-from graphsvc.chunks import CHUNK_BYTES, Arrivals
 from graphsvc.document import ConstantEntry, GraphDocument, HeldGraphEntry, document_from_dict
 from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
 from graphsvc.plaindata import Attribute, GraphReference
 from graphsvc.v1 import graph_pb2, tensor_pb2
+from graphsvc.wire.chunks import CHUNK_BYTES, Arrivals
 
 __all__ = [
     "array_from_tensor",

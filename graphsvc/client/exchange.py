@@ -9,16 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from graphsvc.arrays import Array, as_array, is_differentiable, plain_array, read_only
-from graphsvc.chunks import Arrivals, chunk_data, chunk_messages
-from graphsvc.codec import (
-    array_from_tensor,
-    graph_from_document,
-    named_arrays,
-    named_tensors,
-    parse_message,
-    tensor_digest,
-    tensor_from_array,
-)
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_differentiated, judge_outputs, judge_vectors, judge_wrt
@@ -31,8 +21,18 @@ from graphsvc.errors import (
     UnreachableError,
     quoted,
 )
-from graphsvc.status import error_from_packed
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
+from graphsvc.wire.codec import (
+    array_from_tensor,
+    graph_from_document,
+    named_arrays,
+    named_tensors,
+    parse_message,
+    tensor_digest,
+    tensor_from_array,
+)
+from graphsvc.wire.status import error_from_packed
 
 __all__ = [
     "Answer",

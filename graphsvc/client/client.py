@@ -9,22 +9,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
-from graphsvc.forking import check_process
+from graphsvc.client.forking import check_process
 
 # isort: split
 import grpc
 
 from graphsvc.arrays import Array
+from graphsvc.client.exchange import Asked, Question, Residents, check_target, check_timeout, converse
+from graphsvc.client.patience import patiently
+from graphsvc.client.progress import tracked
+from graphsvc.client.sessions import SESSION_METHOD, Session, SessionLostError, ask_alone, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
 from graphsvc.errors import GraphsvcError, LimitError, StoppedError
-from graphsvc.exchange import Asked, Question, Residents, check_target, check_timeout, converse
-from graphsvc.patience import patiently
-from graphsvc.progress import tracked
-from graphsvc.sessions import SESSION_METHOD, Session, SessionLostError, ask_alone, wants_stream
-from graphsvc.status import error_from_rpc
 from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.wire.status import error_from_rpc
 
 __all__ = ["CHANNEL_OPTIONS", "MAPPED_AT_ONCE", "Client", "RemoteGraph", "connect"]
 

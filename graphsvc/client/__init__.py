@@ -1,0 +1,1 @@
+"""The client: graphs run on a server as they run in process."""

@@ -433,7 +433,7 @@ def test_any_graph_is_folded(seed: int):
 
 
 def test_a_large_graph_is_folded_by_block():
-    """The gates that a run forward fuses are a group, with what gives no work of its own; what is not fused is drawn."""
+    """The gates that a run forward fuses are a group; what is not fused is drawn alone."""
     graph = ComputationalGraph()
     x, w = graph.input("x"), graph.input("w")
     h = x

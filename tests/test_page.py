@@ -150,9 +150,22 @@ def test_large_arrays_are_thinned_and_their_gradients_whole(ask: Ask):
     assert np.size(shown["elements"]) <= 64 * 64
 
 
+SHAPES = {"node": "f", "line": "1", "column": "7"}
+
 BAD = {
     "syntax": ({"graph": "f = (x + ) * z"}, 400, "EXPRESSION_INVALID", {"line": "1", "column": "10"}),
-    "gate": ({"graph": "f = sigmoyd(x)"}, 404, "GATE_NOT_FOUND", {"gates": "sigmoyd"}),
+    "gate": (
+        {"graph": "q = x + y\nf = 2 * sigmoyd(q)"},
+        404,
+        "GATE_NOT_FOUND",
+        {"gates": "sigmoyd", "line": "2", "column": "9"},
+    ),
+    "attribute": (
+        {"graph": "f = 1 + sum(x, axs=0)"},
+        400,
+        "ATTRIBUTE_INVALID",
+        {"node": "sum.1", "line": "1", "column": "9"},
+    ),
     "not a document": ({"graph": "{}"}, 400, "NOT_A_GRAPH", {}),
     "key twice": ({"graph": '{"graphsvc": 1, "graphsvc": 1}'}, 400, "NOT_A_GRAPH", {}),
     "no graph": ({}, 400, "REQUEST_INVALID", {"path": "graph"}),
@@ -161,7 +174,7 @@ BAD = {
     "unknown input": ({"graph": "f = x * x", "inputs": {"x": 1, "y": 1}}, 400, "INPUT_UNKNOWN", {"input": "y"}),
     "text": ({"graph": "f = x * x", "inputs": {"x": "one"}}, 400, "REQUEST_INVALID", {"input": "x"}),
     "ragged": ({"graph": "f = x * x", "inputs": {"x": [[1], [1, 2]]}}, 400, "SHAPE_MISMATCH", {"input": "x"}),
-    "shapes": ({"graph": "f = x @ y", "inputs": {"x": [1], "y": [1, 2]}}, 400, "SHAPE_MISMATCH", {"node": "f"}),
+    "shapes": ({"graph": "f = x @ y", "inputs": {"x": [1], "y": [1, 2]}}, 400, "SHAPE_MISMATCH", SHAPES),
     "no array": (
         {"graph": "f = x * x", "inputs": {"x": {"dtype": "bool", "shape": [0], "data": [1]}}},
         400,
@@ -180,6 +193,23 @@ def test_bad_questions_are_told_with_their_place(ask: Ask, name: str):
     got, answer = ask("POST", path, body)
     assert (got, answer["reason"]) == (status, reason)
     assert facts.items() <= answer["facts"].items()
+    assert ("^" in answer["message"]) == ("line" in facts)
+
+
+def test_messages_speak_of_what_is_on_the_page(ask: Ask):
+    """Of no command and of no argument of Python; of a long error as much as elsewhere."""
+    _, answer = ask("POST", "/api/graph", {"graph": f"f = {'x + ' * 300}{'g' * 100}(x)"})
+    assert answer["message"].endswith("^")
+    assert "Gates, above, lists all." in answer["message"]
+    assert "graphsvc gates" not in answer["message"]
+    for graph, said in {
+        "a = x * x; b = x + 1": "Write it beside an output, as at da =.",
+        "f = x * array": "Write it beside the output, at df =, or make it one number, as by sum(...).",
+        "f = x > 1": "Output 'f' is bool and has no gradient.",
+    }.items():
+        inputs = {"x": 1, "array": [1, 2]} if "array" in graph else {"x": 1}
+        _, answer = ask("POST", "/api/evaluate", {"graph": graph, "inputs": inputs})
+        assert answer["note"].endswith(said)
 
 
 SCRIPT_AS_A_NAME = {

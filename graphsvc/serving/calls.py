@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -29,6 +33,9 @@ _T = TypeVar("_T")
 
 _NO_TIME: Final = 1e-3
 """What keeps the event loop no longer than handing it to a thread and back, about; by an estimate that is high."""
+
+_NICE: Final = 10
+"""How nice the threads are that read and run graphs. At 19 they would come to a stand beside others' busy processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +81,9 @@ class Calls:
         self._service = service
         self._settings = settings
         self._machine = Machine.measured()
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
+        self._threads = ThreadPoolExecutor(settings.threads, "graphsvc", _give_way)
         # Of their own, so that a call is refused in no time while graphs run.
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
+        self._readers = ThreadPoolExecutor(2, "graphsvc-read", _give_way)
         self._queue = Queue(settings.threads, settings)
 
     def close(self) -> None:
@@ -161,6 +168,14 @@ class Calls:
 
     def _needed_bytes(self, work: Work) -> int:
         return work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+
+
+def _give_way() -> None:
+    """Let the event loop go before this thread where processors are short; only on Linux is a thread nice by itself."""
+    if sys.platform == "linux":
+        # A container may forbid it.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 @collection_put_off()

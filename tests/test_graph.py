@@ -531,7 +531,7 @@ def test_many_shapes_do_not_grow_the_plans_without_bound():
 
 
 def test_the_collector_of_garbage_is_as_it_was():
-    """Searches of all objects are put off while a graph is planned, others go on; also after an error all is as before."""
+    """While a graph is planned only new objects are searched; afterwards all is as before, also after an error."""
     seen = []
 
     class Watching(graphsvc.Elementwise):

@@ -101,6 +101,10 @@ class Calls:
         work = await self.read(call)
         return await self.run(work, call.pack, call.stop) if isinstance(work, Work) else work
 
+    def repeated(self, request: bytes) -> bytes | grpc.Status | None:
+        """Answer an `EvaluateRequest` like one that was answered at once before; None where none was."""
+        return outcome_of(lambda: self._service.repeated(request)) if len(request) <= FEW_BYTES else None
+
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
         if call.nbytes > FEW_BYTES or not self._service.is_small(call.request):
@@ -113,7 +117,9 @@ class Calls:
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run_at_once()), work.beside or [])
+        response = work.run_at_once()
+        self._service.learn(call.request, work, response)
+        return Reply(call.pack(response), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""

@@ -1,5 +1,6 @@
 """Drawings: what stands in a picture, and that every form of it can be read by what it is meant for."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -419,13 +420,78 @@ def test_any_graph_is_folded(seed: int):
         values.append(graph.add(("add", "multiply", "maximum")[i % 3], values[a], values[b], name=name))
     for i in range(3):
         graph.output(f"f{i}", values[-1 - i])
-    inputs = {name: random.normal() for name in graph.inputs}
-    whole = graph.draw(inputs, {"f0": 1.0}, fold=None).picture
+    shape = (6000,) if seed % 3 else ()
+    inputs = {name: random.normal(size=shape) for name in graph.inputs}
+    arriving = {"f0": random.normal(size=shape)}
+    whole = graph.draw(inputs, arriving, fold=None).picture
     for most in (4, 15, 40):
-        drawing = graph.draw(inputs, {"f0": 1.0}, fold=most)
+        drawing = graph.draw(inputs, arriving, fold=most)
         assert_folded(drawing.picture, whole)
+        assert_folded(graph.draw(inputs, arriving, fold=most, fold_by="block").picture, whole)
         assert len(drawing.picture.nodes) <= max(12, 2 * most)
         texts(drawing.svg)
+
+
+def test_a_large_graph_is_folded_by_block():
+    """The gates that a run forward fuses are a group; what is not fused is drawn alone."""
+    graph = ComputationalGraph()
+    x, w = graph.input("x"), graph.input("w")
+    h = x
+    for layer in range(3):
+        for i in range(20):
+            h = graph.add("tanh", h + 0.5, name=f"layer{layer}.h{i}")
+        h = graph.add("matmul", h, w, name=f"product{layer}")
+    graph.output("f", graph.add("sum", h, name="total"))
+    random = np.random.default_rng(3)
+    inputs = {"x": random.normal(size=(300, 40)), "w": random.normal(size=(40, 40))}
+    whole = graph.draw(inputs, fold=None).picture
+    drawing = graph.draw(inputs, fold=100, fold_by="block")
+    assert_folded(drawing.picture, whole)
+    assert_drawable(drawing)
+    groups = {node.name: node for node in drawing.picture.nodes if node.kind == "group"}
+    assert [dict(node.attributes) for node in groups.values()] == [{"add": "20", "tanh": "20"}] * 3
+    parts = [set(part.nodes) for part in graph.explain(inputs, ()).parts if len(part.nodes) > 1]
+    gates = {node.id for node in whole.nodes if node.kind == "gate"}
+    assert [gates & set(node.members) for node in groups.values()] == parts
+    assert [node.name for node in drawing.picture.nodes if node.kind == "gate"] == [
+        "product0",
+        "product1",
+        "product2",
+        "total",
+    ]
+    first = next(iter(groups))
+    opened = graph.draw(inputs, fold=100, fold_by="block", unfold=[first]).picture
+    assert_folded(opened, whole)
+    assert groups[first].members[-1] in {node.id for node in opened.nodes}
+    with pytest.raises(RequestError, match="no group 'layer1' to unfold"):
+        graph.draw(inputs, fold=100, fold_by="block", unfold=["layer1"])
+
+
+def test_a_gate_without_work_of_its_own_is_in_the_block_of_its_operands():
+    """What is computed once for two gates belongs to the first; the other is not left between two parts of a block."""
+    graph = graphsvc.parse("p = sin(x); a = tanh(p); b = tanh(p); f = sum(exp(a) + sqrt(b))")
+    inputs = {"x": np.random.default_rng(5).normal(size=9000) + 4}
+    assert "b" not in {node for part in graph.explain(inputs, ()).parts for node in part.nodes}
+    picture = graph.draw(inputs, fold=1, fold_by="block").picture
+    assert_folded(picture, graph.draw(inputs, fold=None).picture)
+    assert [node.id for node in picture.nodes] == ["x", "group block1", "output f"]
+
+
+def test_blocks_are_told_of_a_run_that_has_some():
+    """Without inputs, and where single numbers run level by level, there are none."""
+    graph = ComputationalGraph()
+    values = [graph.input("x")] * 200
+    for _ in range(10):
+        values = [graph.add("multiply", a, b) for a, b in itertools.pairwise([values[-1], *values])]
+    for i, value in enumerate(values):
+        graph.output(f"f{i}", value)
+    with pytest.raises(RequestError, match="depends on the inputs"):
+        graph.draw(fold_by="block")
+    assert [part.how for part in graph.explain({"x": 1.0}, ()).parts] == ["levels"]
+    with pytest.raises(RequestError, match="single numbers run many gates at a time"):
+        graph.draw({"x": 1.0}, fold_by="block")
+    small = graphsvc.parse("f = x * x")
+    assert small.draw({"x": 2.0}, fold_by="block").picture == small.draw({"x": 2.0}).picture
 
 
 @pytest.mark.parametrize("named", [True, False])

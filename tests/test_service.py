@@ -23,6 +23,11 @@ import graphsvc
 from graphsvc import ComputationalGraph, errors
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.registry import default_registry
+from graphsvc.serving.calls import Calls
+from graphsvc.serving.service import Service
+from graphsvc.serving.settings import Settings
+from graphsvc.serving.stop import Stop
+from graphsvc.serving.work import NO_RUN, Work
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2, service_pb2_grpc
 from graphsvc.wire.codec import graph_from_document, named_tensors
@@ -73,7 +78,9 @@ def test_a_graph_is_sent_once_and_then_by_its_digest(target: str):
         for _ in range(3):
             assert client.value_and_grad(GRAPH, INPUTS)[1] == GRADIENTS
             assert client.value_and_grad(other, {"x": 1.0})[1] == {"x": 2.0}
-        assert client._known == {g.digest(): g.digest() for g in (GRAPH, other)}
+        assert {mine: known.digest for mine, known in client._known.items()} == {
+            g.digest(): g.digest() for g in (GRAPH, other)
+        }
 
 
 def test_many_threads_share_a_client(client: graphsvc.Client):
@@ -447,6 +454,26 @@ def test_the_event_loop_is_free_while_graphs_run(faulty: str):
             assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
             answered += 1
         assert answered > 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads elsewhere have no nice value of their own")
+def test_threads_that_read_and_run_graphs_give_way_to_the_event_loop():
+    """They are nicer than the thread of the loop, whose own nice value stays as it was."""
+
+    def niceness(*_: object) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def found() -> list[int]:
+        settings = Settings()
+        calls = Calls(Service(default_registry(), {}, settings), settings)
+        reply = await calls.run(Work(NO_RUN, 0, None, niceness), lambda nice: str(nice).encode(), Stop(60))
+        read = await calls.in_reader(niceness)
+        calls.close()
+        return [niceness(), int(reply.message), read]
+
+    before = niceness()
+    loop, run, read = asyncio.run(found())
+    assert loop == before < run == read
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`graphsvc draw`: a graph as a picture."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -27,6 +28,13 @@ __all__ = ["draw"]
 @OPTIONS["outputs"]
 @OPTIONS["output_gradients"]
 @click.option("--fold", default=150, show_default=True, type=click.IntRange(1), help="Fold graphs of more nodes.")
+@click.option(
+    "--fold-by",
+    type=click.Choice(["name", "block"]),
+    default="name",
+    show_default=True,
+    help="Fold by the part of names before a dot, or what is fused in a run.",
+)
 @click.option("--unfold", multiple=True, metavar="GROUP", help="Draw this group open; may be repeated.")
 @remote_options
 def draw(
@@ -38,6 +46,7 @@ def draw(
     outputs: tuple[str, ...],
     output_gradients: tuple[str, ...],
     fold: int,
+    fold_by: Literal["name", "block"],
     unfold: tuple[str, ...],
     target: str | None,
     timeout: float,
@@ -67,6 +76,7 @@ def draw(
             outputs=outputs or None,
             through=client,
             fold=fold,
+            fold_by=fold_by,
             unfold=unfold,
         )
     if path is None:

@@ -10,13 +10,20 @@ import networkx as nx
 from graphsvc.drawing.picture import Picture, PictureEdge, PictureNode, PicturePort
 from graphsvc.errors import RequestError, did_you_mean, quoted
 
-__all__ = ["folded"]
+__all__ = ["folded", "is_large"]
 
 _Groups: TypeAlias = Mapping[str, str]
 """The group of each node that is in one."""
 
 
-def folded(picture: Picture, most: int | None, unfold: Iterable[str] = ()) -> Picture:
+def is_large(picture: Picture, most: int | None) -> bool:
+    """Tell whether a picture has more than so many nodes; None is any number of them."""
+    return most is not None and len(picture.nodes) > most
+
+
+def folded(
+    picture: Picture, most: int | None, unfold: Iterable[str] = (), blocks: Iterable[Collection[str]] | None = None
+) -> Picture:
     """Fold a picture of more than so many nodes into groups, none of which depends on itself.
 
     Names say what belongs together: `layer1.w` and `layer1.h` are of the group `layer1`. Where names do not make the
@@ -26,15 +33,21 @@ def folded(picture: Picture, most: int | None, unfold: Iterable[str] = ()) -> Pi
         picture: What is to be folded.
         most: How many nodes are not too many; None folds nothing.
         unfold: Names of groups that stay open.
+        blocks: The gates that run together, one block after the other, to be folded as `block1`, `block2`, ... in
+            the place of what names say.
 
     Raises:
         RequestError: There is no group of such a name.
     """
-    if most is None or len(picture.nodes) <= most:
+    if most is None or not is_large(picture, most):
         return picture
     opened = frozenset(unfold)
-    groups = _by_name(picture, most, opened) or _by_place(picture, most)
-    known = {*groups.values(), *_inner_and_outer(picture)}
+    if blocks is None:
+        groups = _by_name(picture, most, opened) or _by_place(picture, most)
+        known = {*groups.values(), *_inner_and_outer(picture)}
+    else:
+        groups = _by_block(picture, blocks)
+        known = set(groups.values())
     for name in sorted(opened - known):
         msg = f"There is no group {quoted(name)} to unfold.{did_you_mean(name, known)}"
         raise RequestError(msg)
@@ -75,6 +88,27 @@ def _within(prefix: tuple[str, ...], depth: int, opened: Collection[str]) -> str
     """Return the group of a node: so many parts of its prefix, and in a group that is open the next inner one."""
     names = [".".join(prefix[:length]) for length in range(min(depth, len(prefix)), len(prefix) + 1)]
     return next((name for name in names if name not in opened), names[-1])
+
+
+# Groups by block
+
+
+def _by_block(picture: Picture, blocks: Iterable[Collection[str]]) -> _Groups:
+    """Return the blocks of more than one gate, and the inputs and constants that one of them alone uses."""
+    last = {node: i for i, block in enumerate(blocks, 1) for node in block}
+    sources: dict[str, list[str]] = {}
+    for edge in picture.edges:
+        sources.setdefault(edge.target, []).append(edge.source)
+    # A gate is done with the last block that works for it, and not before its operands are. One without any work of
+    # its own, as a view or what was computed for another, is done when they are. So no block depends on a later one.
+    done: dict[str, int] = {}
+    for node in picture.nodes:
+        if node.kind == "gate":
+            operands = [done.get(source, 0) for source in sources.get(node.id, ())]
+            done[node.id] = max(last.get(node.id, 0), *operands, 0)
+    sizes = Counter(done.values())
+    groups = {node: f"block{block}" for node, block in done.items() if block and sizes[block] > 1}
+    return _with_sources(picture, groups, nameless=True)
 
 
 # Groups by place

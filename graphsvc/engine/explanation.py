@@ -10,6 +10,7 @@ from graphsvc.engine.fusion.kernels import Kernel
 from graphsvc.engine.fusion.levels import LevelProgram
 from graphsvc.engine.fusion.merging import GateCall, Operation
 from graphsvc.engine.fusion.program import Program
+from graphsvc.errors import RequestError
 
 __all__ = ["Explanation", "PlanPart", "explain"]
 
@@ -23,6 +24,7 @@ class PlanPart:
             numbers at a time) or "gate" (a gate as it is).
         gates: How many gates of each name have work in it.
         calls: How many calls of NumPy it makes; for a gate as it is, of the gate.
+        nodes: Names of the gate nodes that have work in it; empty for "levels", which are all of the graph.
         shape: The elements that a kernel goes over.
         blocks: Into how many blocks it is cut.
         nbytes: Bytes of the arrays that it makes.
@@ -34,6 +36,7 @@ class PlanPart:
     gates: dict[str, int]
     calls: int
     nbytes: int
+    nodes: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
     blocks: int = 0
     node: str = ""
@@ -62,6 +65,18 @@ class Explanation:
     result_bytes: int
     scratch_bytes: int
     reason: str = ""
+
+    def blocks(self) -> list[tuple[str, ...]]:
+        """Return the gate nodes that have work in each part, in the order of the parts.
+
+        Raises:
+            RequestError: Nothing is known of it: gates run one by one, or all of them level by level.
+        """
+        if self.reason or any(part.how == "levels" for part in self.parts):
+            why = f"gates run one by one: {self.reason}" if self.reason else "single numbers run many gates at a time"
+            msg = f"Nothing is fused into blocks here: {why}. Fold by name."
+            raise RequestError(msg)
+        return [part.nodes for part in self.parts]
 
     def __str__(self) -> str:
         if self.reason:
@@ -104,16 +119,18 @@ def _parts(program: Program) -> Iterator[PlanPart]:
 def _calls(program: Program, operations: list[Operation]) -> PlanPart:
     made = {operation.result for operation in operations}
     nbytes = sum(program.nbytes(value) for value in made)
-    return PlanPart("calls", _gates(program, made), len(operations), nbytes)
+    makers = _makers(program, made)
+    return PlanPart("calls", _counted(makers), len(operations), nbytes, tuple(makers))
 
 
 def _kernel(program: Program, kernel: BlockedKernel) -> PlanPart:
-    made = {member.operation.result for member in kernel.kernel.members}
+    makers = _makers(program, {member.operation.result for member in kernel.kernel.members})
     return PlanPart(
         "kernel",
-        _gates(program, made),
+        _counted(makers),
         len(kernel.kernel.members),
         sum(program.nbytes(value) for value in kernel.results),
+        tuple(makers),
         shape=kernel.kernel.shape,
         blocks=kernel.blocks,
     )
@@ -126,12 +143,17 @@ def _gate(program: Program, call: GateCall) -> PlanPart:
         {node.gate_name: 1},
         1,
         sum(program.nbytes(value) for value in call.results),
+        (node.name,),
         node=node.name,
         reason=("backward: " if call.backward else "forward: ") + call.reason,
     )
 
 
-def _gates(program: Program, values: set[int]) -> dict[str, int]:
-    """Return how many gates of each name these values are computed for."""
-    makers = {made.name: made.gate_name for value in values if (made := program.lowered.makers.get(value))}
+def _makers(program: Program, values: set[int]) -> dict[str, str]:
+    """Return the nodes that these values are computed for, with the names of their gates."""
+    return {made.name: made.gate_name for value in sorted(values) if (made := program.lowered.makers.get(value))}
+
+
+def _counted(makers: dict[str, str]) -> dict[str, int]:
+    """Return how many of these nodes there are of each gate."""
     return dict(Counter(makers.values()).most_common())

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from typing import Literal as OneOf
 
 import numpy as np
 
@@ -359,6 +360,7 @@ class ComputationalGraph(GraphBuilder):
         *,
         through: Runner | None = None,
         fold: int | None = 150,
+        fold_by: OneOf["name", "block"] = "name",
         unfold: Iterable[str] = (),
     ) -> "Drawing":
         """Draw the graph, left to right, with values above the edges in green and gradients below them in red.
@@ -374,27 +376,36 @@ class ComputationalGraph(GraphBuilder):
             outputs: Outputs that are run; None means all.
             through: A client that runs the graph, whose gates need not be installed here then; None runs it here. It is
                 asked twice: for every value, and for every gradient. Causes of NaN are not told then.
-            fold: The most nodes that are drawn one by one; those of a larger graph are folded into groups, by the part
-                of their names before a dot, or by where they stand. None folds nothing.
+            fold: The most nodes that are drawn one by one; those of a larger graph are folded into groups. None folds
+                nothing.
+            fold_by: What groups are: the part of names before a dot, or where these do not help, where nodes stand; or
+                the blocks of gates that are fused in a run forward, as `explain` tells them.
             unfold: Names of groups to be drawn open.
 
         Raises:
             MissingEvaluationError: The graph has changed since `forward`.
+            RequestError: There is no group of such a name; or blocks are wanted, and nothing is fused block by block.
             GraphsvcError: As `value_and_grad`.
         """
         # These import networkx, which takes a third of the time that all of graphsvc takes.
         from graphsvc.drawing.drawing import Drawing
-        from graphsvc.drawing.folding import folded
+        from graphsvc.drawing.folding import folded, is_large
 
         trace = Trace()
         if isinstance(evaluation, Evaluation) and evaluation.runnable is not self._runnable:
             msg = "The graph was changed since this forward. Call forward first."
             raise MissingEvaluationError(msg)
-        if evaluation is not None:
-            inputs = evaluation.given if isinstance(evaluation, Evaluation) else evaluation
+        inputs = evaluation.given if isinstance(evaluation, Evaluation) else evaluation
+        if inputs is not None:
             question = (inputs, wrt, output_gradients, outputs)
             trace = self._trace_through(through, *question) if through else trace_of(self._bind(), *question)
-        return Drawing(folded(picture_of(self._structure, trace), fold, unfold))
+        picture = picture_of(self._structure, trace)
+        if fold_by == "name" or not is_large(picture, fold):
+            return Drawing(folded(picture, fold, unfold))
+        if inputs is None:
+            msg = "Which gates are fused depends on the inputs. Give them, or fold by name."
+            raise RequestError(msg)
+        return Drawing(folded(picture, fold, unfold, self.explain(inputs, (), outputs).blocks()))
 
     def _trace_through(
         self,

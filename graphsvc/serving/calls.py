@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -13,7 +17,6 @@ from google.protobuf.message import Message
 
 from graphsvc.arrays import Array
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
-from graphsvc.garbage import collection_put_off
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
 from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
@@ -29,6 +32,9 @@ _T = TypeVar("_T")
 
 _NO_TIME: Final = 1e-3
 """What keeps the event loop no longer than handing it to a thread and back, about; by an estimate that is high."""
+
+_NICE: Final = 10
+"""How nice the threads are that read and run graphs. At 19 they would come to a stand beside others' busy processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,9 @@ class Calls:
         self._service = service
         self._settings = settings
         self._machine = Machine.measured()
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="graphsvc")
+        self._threads = ThreadPoolExecutor(settings.threads, "graphsvc", _give_way)
         # Of their own, so that a call is refused in no time while graphs run.
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="graphsvc-read")
+        self._readers = ThreadPoolExecutor(2, "graphsvc-read", _give_way)
         self._queue = Queue(settings.threads, settings)
 
     def close(self) -> None:
@@ -86,7 +92,7 @@ class Calls:
 
     async def in_reader(self, work: Callable[[], _T]) -> _T | grpc.Status:
         """Do what takes a moment in a thread; see `outcome_of`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, _read, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, outcome_of, work)
 
     async def answer(self, call: Call) -> Reply | grpc.Status:
         """Take a call without chunks from its beginning to its end."""
@@ -94,6 +100,10 @@ class Calls:
             return reply
         work = await self.read(call)
         return await self.run(work, call.pack, call.stop) if isinstance(work, Work) else work
+
+    def repeated(self, request: bytes) -> bytes | grpc.Status | None:
+        """Answer an `EvaluateRequest` like one that was answered at once before; None where none was."""
+        return outcome_of(lambda: self._service.repeated(request)) if len(request) <= FEW_BYTES else None
 
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
@@ -107,7 +117,9 @@ class Calls:
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run_at_once()), work.beside or [])
+        response = work.run_at_once()
+        self._service.learn(call.request, work, response)
+        return Reply(call.pack(response), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""
@@ -157,10 +169,12 @@ class Calls:
         return work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
 
 
-@collection_put_off()
-def _read(work: Callable[[], _T]) -> _T | grpc.Status:
-    """Do it; the search for garbage would go through all of a large graph at once, and the event loop would wait."""
-    return outcome_of(work)
+def _give_way() -> None:
+    """Let the event loop go before this thread where processors are short; only on Linux is a thread nice by itself."""
+    if sys.platform == "linux":
+        # A container may forbid it.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:

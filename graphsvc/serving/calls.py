@@ -17,7 +17,6 @@ from google.protobuf.message import Message
 
 from graphsvc.arrays import Array
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
-from graphsvc.garbage import collection_put_off
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
 from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
@@ -93,7 +92,7 @@ class Calls:
 
     async def in_reader(self, work: Callable[[], _T]) -> _T | grpc.Status:
         """Do what takes a moment in a thread; see `outcome_of`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, _read, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, outcome_of, work)
 
     async def answer(self, call: Call) -> Reply | grpc.Status:
         """Take a call without chunks from its beginning to its end."""
@@ -176,12 +175,6 @@ def _give_way() -> None:
         # A container may forbid it.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-@collection_put_off()
-def _read(work: Callable[[], _T]) -> _T | grpc.Status:
-    """Do it; the search for garbage would go through all of a large graph at once, and the event loop would wait."""
-    return outcome_of(work)
 
 
 def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:

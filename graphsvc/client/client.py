@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,15 +15,18 @@ from graphsvc.client.forking import check_process
 import grpc
 
 from graphsvc.arrays import Array
-from graphsvc.client.exchange import Asked, Question, Residents, check_target, check_timeout, converse
+from graphsvc.client.asked import METHODS, Asked, parse_response
+from graphsvc.client.exchange import check_target, check_timeout, converse
+from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import patiently
 from graphsvc.client.progress import tracked
-from graphsvc.client.sessions import SESSION_METHOD, Session, SessionLostError, ask_alone, wants_stream
+from graphsvc.client.question import Question, Residents
+from graphsvc.client.sessions import Sessions, ask_alone, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
 from graphsvc.errors import GraphsvcError, LimitError, StoppedError
-from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.v1 import service_pb2
 from graphsvc.wire.status import error_from_rpc
 
 __all__ = ["CHANNEL_OPTIONS", "MAPPED_AT_ONCE", "Client", "RemoteGraph", "connect"]
@@ -79,12 +82,12 @@ class Client:
         """
         self.target = check_target(target)
         self.timeout = check_timeout(timeout)
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[bytes, KnownGraph] = {}
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         # Making one takes longer than a small call.
-        self._stub: Any = None
-        self._session: Session | None = None
+        self._methods: dict[str, Callable[..., bytes]] = {}
+        self._sessions: Sessions | None = None
         self._process = 0
 
     def value_and_grad(
@@ -209,8 +212,8 @@ class Client:
 
     def gates(self) -> list[service_pb2.Gate]:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
-        response = self._call("ListGates", service_pb2.ListGatesRequest(), None)
-        return list(response.gates)
+        response = self._call("ListGates", b"", None)
+        return list(parse_response(service_pb2.ListGatesResponse, response).gates)
 
     def describe_gate(self, name: str) -> service_pb2.DescribeGateResponse:
         """Return all that the server knows of a gate, which need not be installed here, as a message of `graphsvc.v1`.
@@ -222,60 +225,42 @@ class Client:
             UnknownGateError: The server has none of that name.
         """
         request = service_pb2.DescribeGateRequest(name=name)
-        found: service_pb2.DescribeGateResponse = self._call("DescribeGate", request, None)
-        return found
+        response = self._call("DescribeGate", request.SerializeToString(), None)
+        return parse_response(service_pb2.DescribeGateResponse, response)
 
     def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
-        info: service_pb2.GetServerInfoResponse = self._call("GetServerInfo", service_pb2.GetServerInfoRequest(), None)
-        return info
+        response = self._call("GetServerInfo", b"", None)
+        return parse_response(service_pb2.GetServerInfoResponse, response)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         with self._lock:
             channel, self._channel = self._channel, None
-            session, self._session = self._session, None
-        if self._process == os.getpid():
-            if session is not None:
-                session.close()
-            if channel is not None:
-                channel.close()
+            sessions, self._sessions = self._sessions, None
+        if channel is not None and sessions is not None and self._process == os.getpid():
+            sessions.close()
+            channel.close()
 
-    def _connected(self) -> grpc.Channel:
+    def _connected(self) -> tuple[grpc.Channel, Sessions]:
         with self._lock:
             # A channel does not survive a fork.
-            if self._channel is None or self._process != os.getpid():
+            if self._channel is None or self._sessions is None or self._process != os.getpid():
                 check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-                self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
-                self._session = None
+                self._methods = {name: self._channel.unary_unary(path) for name, path in METHODS.items()}
+                # Bytes, because a chunk is not worth a message.
+                self._sessions = Sessions(self._channel.stream_stream(METHODS["Session"]), self.target)
                 self._process = os.getpid()
-            return self._channel
-
-    def _stream(self) -> Any:
-        # Bytes, because a chunk is not worth a message.
-        return self._connected().stream_stream(SESSION_METHOD)
-
-    def _open_session(self) -> Session:
-        """Return the stream that small questions share, opened if there is none."""
-        self._connected()
-        session = self._session
-        if session is not None and not session.is_lost:
-            return session
-        opener = self._stream()
-        with self._lock:
-            # Another thread may have been faster.
-            if self._session is None or self._session.is_lost:
-                self._session = Session(opener, self.target)
-            return self._session
+            return self._channel, self._sessions
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
 
-    def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+    def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         self._connected()
         try:
-            return getattr(self._stub, method)(request, timeout=self._seconds(timeout))
+            return self._methods[method](request, timeout=self._seconds(timeout))
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
         except ValueError as error:
@@ -306,29 +291,19 @@ class Client:
             return stop.value
 
     def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
+        channel, sessions = self._connected()
+        shared = shared and not sessions.are_busy
         if not asked.beside and not shared:
             try:
-                return asked.read(self._call(asked.method, asked.request, seconds), None)
+                return asked.read(self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise
-        alone = asked.beside or not shared
-        return patiently(lambda left: self._alone(asked, left) if alone else self._in_session(asked, left), seconds)
-
-    def _alone(self, asked: Asked, seconds: float | None) -> Any:
-        """Ask one question on a stream of its own."""
-        return ask_alone(self._stream(), asked, seconds, self.target)
-
-    def _in_session(self, asked: Asked, seconds: float | None) -> Any:
-        for last in (False, True):
-            try:
-                session = self._open_session()
-                return session.finish(session.start(asked, seconds), seconds)
-            except SessionLostError as lost:
-                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or lost.is_closed:
-                    raise lost.error from None
-        raise AssertionError
+        if shared and not asked.beside:
+            return patiently(lambda left: sessions.ask(asked, left), seconds)
+        # Bytes, because a chunk is not worth a message.
+        opener: Any = channel.stream_stream(METHODS["Session"])
+        return patiently(lambda left: ask_alone(opener, asked, left, self.target), seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -7,8 +7,9 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from google.rpc import code_pb2
@@ -27,6 +28,7 @@ from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, RequestErr
 from graphsvc.page.answers import error_answer
 from graphsvc.page.api import Api
 from graphsvc.page.openapi import openapi
+from graphsvc.page.punctual import PunctualProtocol
 from graphsvc.serving.server import Server
 from graphsvc.serving.settings import Settings
 from graphsvc.wire.status import code_of
@@ -88,7 +90,7 @@ class Page:
             _app(Api(server.service, server.calls, self._settings), self._settings),
             log_config=None,
             access_log=False,
-            http="h11",
+            http=cast(type[asyncio.Protocol], partial(PunctualProtocol, seconds=self._settings.stall_seconds)),
             ws="none",
             lifespan="off",
             server_header=False,

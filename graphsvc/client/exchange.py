@@ -32,6 +32,7 @@ from graphsvc.wire.codec import (
     tensor_digest,
     tensor_from_array,
 )
+from graphsvc.wire.diagnoses import diagnosis_from_message
 from graphsvc.wire.status import error_from_packed
 
 __all__ = [
@@ -160,6 +161,7 @@ class Question:
         kind: `jvp`, `hvp`, `jacobian` or `hessian`; empty for outputs and gradients.
         directions: For `jvp` and `hvp`.
         residents: Inputs that the server is to keep.
+        debug: Whether a diagnosis is wanted, with outputs and gradients.
     """
 
     inputs: Mapping[str, object]
@@ -170,6 +172,7 @@ class Question:
     kind: str = ""
     directions: Mapping[str, object] | None = None
     residents: "Residents | None" = None
+    debug: bool = False
 
 
 class Residents:
@@ -286,7 +289,7 @@ def _asked(graph: ComputationalGraph, arrays: Mapping[str, Array], question: Que
         if question.directions is not None:
             request.directions.extend(named_tensors(_directions(arrays, question.directions), beside))
     else:
-        request = service_pb2.EvaluateRequest(inputs=named_tensors(sent, beside))
+        request = service_pb2.EvaluateRequest(inputs=named_tensors(sent, beside), debug=question.debug)
     for name, digest in residents.items():
         request.residents.add(name=name, digest=digest)
     if question.vectors is not None:
@@ -345,9 +348,9 @@ def _read(inputs: Mapping[str, Array], question: Question, response: Any, arriva
             return InputGradients(gradients, disconnected), InputGradients(products, disconnected)
         case "":
             outputs = named_arrays(response.outputs, "Output", arrivals, writable=True)
-            return outputs, InputGradients(
-                _gradients(response.input_gradients, inputs, axis, arrivals), response.disconnected
-            )
+            gradients = _gradients(response.input_gradients, inputs, axis, arrivals)
+            diagnosis = diagnosis_from_message(response.diagnosis) if response.HasField("diagnosis") else None
+            return outputs, InputGradients(gradients, response.disconnected, diagnosis)
         case _:
             blocks: dict[str, dict[str, Array]] = {}
             for block in response.blocks:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -15,15 +15,18 @@ from graphsvc.client.forking import check_process
 import grpc
 
 from graphsvc.arrays import Array
+from graphsvc.client.asked import METHODS, Asked, Listener, parse_response
 from graphsvc.client.client import CHANNEL_OPTIONS, MAPPED_AT_ONCE
-from graphsvc.client.exchange import Asked, Listener, Question, Residents, check_target, check_timeout, converse
+from graphsvc.client.exchange import check_target, check_timeout, converse
+from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import attempts, pause
-from graphsvc.client.sessions import SESSION_METHOD, SessionLostError, late, wants_stream
+from graphsvc.client.question import Question, Residents
+from graphsvc.client.sessions import SessionLostError, late, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
 from graphsvc.errors import BusyError, GraphsvcError, LimitError, ServiceError, StoppedError, UnreachableError
-from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.v1 import service_pb2
 from graphsvc.wire.status import error_from_rpc
 
 __all__ = ["AsyncClient", "AsyncRemoteGraph", "connect"]
@@ -36,10 +39,10 @@ class AsyncClient:
         """Make a client; nothing is sent yet. See `graphsvc.Client`."""
         self.target = check_target(target)
         self.timeout = check_timeout(timeout)
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[bytes, KnownGraph] = {}
         self._channel: grpc.aio.Channel | None = None
         # Making one takes longer than a small call.
-        self._stub: Any = None
+        self._methods: dict[str, Callable[..., Awaitable[bytes]]] = {}
         self._session: _Session | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -129,8 +132,8 @@ class AsyncClient:
 
     async def gates(self) -> list[service_pb2.Gate]:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
-        response = await self._call("ListGates", service_pb2.ListGatesRequest(), None)
-        return list(response.gates)
+        response = await self._call("ListGates", b"", None)
+        return list(parse_response(service_pb2.ListGatesResponse, response).gates)
 
     async def describe_gate(self, name: str) -> service_pb2.DescribeGateResponse:
         """Return all that the server knows of a gate, which need not be installed here, as a message of `graphsvc.v1`.
@@ -142,15 +145,13 @@ class AsyncClient:
             UnknownGateError: The server has none of that name.
         """
         request = service_pb2.DescribeGateRequest(name=name)
-        found: service_pb2.DescribeGateResponse = await self._call("DescribeGate", request, None)
-        return found
+        response = await self._call("DescribeGate", request.SerializeToString(), None)
+        return parse_response(service_pb2.DescribeGateResponse, response)
 
     async def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
-        info: service_pb2.GetServerInfoResponse = await self._call(
-            "GetServerInfo", service_pb2.GetServerInfoRequest(), None
-        )
-        return info
+        response = await self._call("GetServerInfo", b"", None)
+        return parse_response(service_pb2.GetServerInfoResponse, response)
 
     def map(
         self,
@@ -183,7 +184,7 @@ class AsyncClient:
         if self._channel is None or self._loop is not loop:
             check_process()
             self._channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-            self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
+            self._methods = {name: self._channel.unary_unary(path) for name, path in METHODS.items()}
             self._session = None
             self._loop = loop
             self._process = os.getpid()
@@ -191,7 +192,7 @@ class AsyncClient:
 
     def _stream(self) -> Any:
         # Bytes, because a chunk is not worth a message.
-        return self._connected().stream_stream(SESSION_METHOD)
+        return self._connected().stream_stream(METHODS["Session"])
 
     def _open_session(self) -> "_Session":
         """Return the stream that small questions share, opened if there is none."""
@@ -203,11 +204,11 @@ class AsyncClient:
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
 
-    async def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+    async def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         self._connected()
         with _told_of_closing():
             try:
-                return await getattr(self._stub, method)(request, timeout=self._seconds(timeout))
+                return await self._methods[method](request, timeout=self._seconds(timeout))
             except grpc.RpcError as error:
                 raise error_from_rpc(error, self.target) from None
 
@@ -231,7 +232,7 @@ class AsyncClient:
     async def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
         if not asked.beside and not shared:
             try:
-                return asked.read(await self._call(asked.method, asked.request, seconds), None)
+                return asked.read(await self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise

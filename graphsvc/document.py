@@ -27,7 +27,7 @@ from pydantic import (
 
 from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, Literal
 from graphsvc.errors import DocumentError, InvalidNameError, NotAGraphError, quoted
-from graphsvc.garbage import collection_put_off
+from graphsvc.garbage import full_collections_put_off
 from graphsvc.plaindata import (
     array_to_entry,
     attribute_from_data,
@@ -186,7 +186,7 @@ def reference(text: str) -> tuple[str, str | None]:
     return node, output if colon else None
 
 
-@collection_put_off()
+@full_collections_put_off()
 def document_from_dict(data: Mapping[str, object]) -> GraphDocument:
     """Judge a document given as a mapping.
 

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,6 @@ from conftest import ROOT
 
 import graphsvc
 from graphsvc.document import document_to_json
-from graphsvc.engine.walking import walk
 from graphsvc.page.openapi import openapi
 from tests.pages import page_serving
 from tests.test_lecture import CASES, Case
@@ -331,42 +330,6 @@ def test_an_address_that_is_taken_is_told(address: str):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert address in done.stderr
-
-
-def test_formulas_are_those_of_backward():
-    """What stands for a gate's rule has its numbers, for every elementwise gate of these."""
-    expressions = ["x * y", "x / y", "x - y", "-x", "x**2", "sigmoid(x)", "tanh(x)", "sqrt(x)", "exp(x)", "relu(x)"]
-    for expression in expressions:
-        graph = graphsvc.parse(f"f = {expression}")
-        inputs = {name: number for name, number in {"x": 1.5, "y": -2.5}.items() if name in graph.inputs}
-        (visit,) = walk(graph, inputs, {"f": 3.0}).visits
-        assert visit.node == "f"
-        known = inputs | {"f": visit.outputs["f"].elements.item(), "df": 3.0, "absolute": abs, "where": np.where}
-        for operand in visit.operands:
-            if operand.gradient:
-                assert operand.formula, expression
-                code = operand.formula.replace("·", "*").replace("^", "**").replace("≤", "<=").replace(" = ", " == ")
-                np.testing.assert_allclose(eval(code, known), operand.gradient.elements, rtol=1e-14)  # noqa: S307
-
-
-def test_formulas_of_anybodys_gate_are_told():
-    """They are learnt by calling its backward."""
-
-    class Wave(graphsvc.Elementwise):
-        """A sine twice as fast."""
-
-        name: ClassVar[str] = "wave"
-
-        def forward(self, x):
-            return np.sin(2 * x)
-
-        def backward(self, dz, x):
-            return dz * 2 * np.cos(2 * x)
-
-    graph = graphsvc.ComputationalGraph()
-    graph.output("f", graph.add(Wave(), graph.input("x"), name="f"))
-    (visit,) = walk(graph, {"x": 1.0}).visits
-    assert visit.operands[0].formula == "2 · df · cos(2 · x)"
 
 
 def test_the_wheel_has_all_files_of_the_page(tmp_path: Path):

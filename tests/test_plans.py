@@ -114,11 +114,12 @@ def test_kernels_agree_with_the_loops_on_random_graphs(case):
 
 @pytest.fixture(scope="module")
 def small_blocks() -> Iterator[None]:
-    """Cut every array into many blocks."""
+    """Cut every array into many blocks, and their code into many pieces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("graphsvc.engine.fusion.kernels._LEAST", 2)
         patch.setattr("graphsvc.engine.fusion.blocks._BLOCK_ELEMENTS", (4, 8))
         patch.setattr("graphsvc.engine.fusion.blocks._SHARED_WORK", 1)
+        patch.setattr("graphsvc.engine.fusion.blockcode._LONGEST_PIECE", 3)
         yield
 
 

@@ -10,8 +10,8 @@ import grpc
 import numpy as np
 
 import graphsvc
-from graphsvc.client.exchange import Question, converse
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.codec import graph_from_document, named_tensors
 from remote.contest import Contestant
 from remote.rows import Row, p99
 from tables import NONE, as_time
@@ -60,7 +60,8 @@ async def _request(ask: grpc.aio.UnaryUnaryMultiCallable) -> bytes:
     """Return a question that takes a thread of the server some hundredths of a second, of few bytes."""
     lines = ["a0 = broadcast_to(x, shape=[8000000])", *(f"a{i + 1} = tanh(a{i})" for i in range(12)), "f = sum(a12)"]
     graph = graphsvc.parse("\n".join(lines))
-    asked = next(converse(graph, Question({"x": np.float64(0.5)}), {})).request
+    inputs = named_tensors({"x": np.array(0.5)})
+    asked = service_pb2.EvaluateRequest(graph=graph_from_document(graph.document()), inputs=inputs)
     answer = service_pb2.EvaluateResponse.FromString(await ask(asked.SerializeToString()))
     asked.graph_digest = answer.graph_digest
     return asked.SerializeToString()

@@ -14,8 +14,8 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import graphsvc
-from graphsvc.client.exchange import Question, converse
 from graphsvc.v1 import graph_pb2, service_pb2
+from graphsvc.wire.codec import named_tensors
 from remote.contest import Contestant, Entry, Pace, ratio, rounds
 from tables import NONE, as_time, as_yes
 
@@ -60,9 +60,8 @@ class Row:
 
 def request_bytes(n: int) -> int:
     """Return the bytes of the request for a vector of `n`, which the echo sends back."""
-    graph = graphsvc.parse("f = sum((x - 1) ** 2)")
-    conversation = converse(graph, Question({"x": np.zeros(3)}), {graph.digest(): bytes(32)})
-    return next(conversation).request.ByteSize() + 8 * (n - 3)
+    request = service_pb2.EvaluateRequest(graph_digest=bytes(32), inputs=named_tensors({"x": np.zeros(n)}))
+    return request.ByteSize()
 
 
 def small_calls(ours: Contestant, echo: Contestant, pace: Pace) -> Iterator[Row]:

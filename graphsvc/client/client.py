@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,15 +15,18 @@ from graphsvc.client.forking import check_process
 import grpc
 
 from graphsvc.arrays import Array
-from graphsvc.client.exchange import Asked, Question, Residents, check_target, check_timeout, converse
+from graphsvc.client.asked import METHODS, Asked, parse_response
+from graphsvc.client.exchange import check_target, check_timeout, converse
+from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import patiently
 from graphsvc.client.progress import tracked
-from graphsvc.client.sessions import SESSION_METHOD, Session, SessionLostError, ask_alone, wants_stream
+from graphsvc.client.question import Question, Residents
+from graphsvc.client.sessions import Session, SessionLostError, ask_alone, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
 from graphsvc.errors import GraphsvcError, LimitError, StoppedError
-from graphsvc.v1 import service_pb2, service_pb2_grpc
+from graphsvc.v1 import service_pb2
 from graphsvc.wire.status import error_from_rpc
 
 __all__ = ["CHANNEL_OPTIONS", "MAPPED_AT_ONCE", "Client", "RemoteGraph", "connect"]
@@ -79,11 +82,11 @@ class Client:
         """
         self.target = check_target(target)
         self.timeout = check_timeout(timeout)
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[bytes, KnownGraph] = {}
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         # Making one takes longer than a small call.
-        self._stub: Any = None
+        self._methods: dict[str, Callable[..., bytes]] = {}
         self._session: Session | None = None
         self._process = 0
 
@@ -211,8 +214,8 @@ class Client:
 
     def gates(self) -> list[service_pb2.Gate]:
         """Return the gates that graphs may use on the server, as messages of `graphsvc.v1`."""
-        response = self._call("ListGates", service_pb2.ListGatesRequest(), None)
-        return list(response.gates)
+        response = self._call("ListGates", b"", None)
+        return list(parse_response(service_pb2.ListGatesResponse, response).gates)
 
     def describe_gate(self, name: str) -> service_pb2.DescribeGateResponse:
         """Return all that the server knows of a gate, which need not be installed here, as a message of `graphsvc.v1`.
@@ -224,13 +227,13 @@ class Client:
             UnknownGateError: The server has none of that name.
         """
         request = service_pb2.DescribeGateRequest(name=name)
-        found: service_pb2.DescribeGateResponse = self._call("DescribeGate", request, None)
-        return found
+        response = self._call("DescribeGate", request.SerializeToString(), None)
+        return parse_response(service_pb2.DescribeGateResponse, response)
 
     def server_info(self) -> service_pb2.GetServerInfoResponse:
         """Return versions, limits and plugins of the server, as a message of `graphsvc.v1`."""
-        info: service_pb2.GetServerInfoResponse = self._call("GetServerInfo", service_pb2.GetServerInfoRequest(), None)
-        return info
+        response = self._call("GetServerInfo", b"", None)
+        return parse_response(service_pb2.GetServerInfoResponse, response)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -249,14 +252,14 @@ class Client:
             if self._channel is None or self._process != os.getpid():
                 check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-                self._stub = service_pb2_grpc.GraphServiceStub(self._channel)  # type: ignore[no-untyped-call]
+                self._methods = {name: self._channel.unary_unary(path) for name, path in METHODS.items()}
                 self._session = None
                 self._process = os.getpid()
             return self._channel
 
     def _stream(self) -> Any:
         # Bytes, because a chunk is not worth a message.
-        return self._connected().stream_stream(SESSION_METHOD)
+        return self._connected().stream_stream(METHODS["Session"])
 
     def _open_session(self) -> Session:
         """Return the stream that small questions share, opened if there is none."""
@@ -274,10 +277,10 @@ class Client:
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
 
-    def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+    def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         self._connected()
         try:
-            return getattr(self._stub, method)(request, timeout=self._seconds(timeout))
+            return self._methods[method](request, timeout=self._seconds(timeout))
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.target) from None
         except ValueError as error:
@@ -310,7 +313,7 @@ class Client:
     def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
         if not asked.beside and not shared:
             try:
-                return asked.read(self._call(asked.method, asked.request, seconds), None)
+                return asked.read(self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise

@@ -1,14 +1,17 @@
 """What a client says to a server, without the saying: requests made, answers read, for both kinds of client."""
 
-import functools
 import math
 import re
-import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
 
-from graphsvc.arrays import Array, as_array, is_differentiable, plain_array, read_only
+from google.protobuf.message import Message
+
+from graphsvc.arrays import Array, as_array, is_differentiable, plain_array
+from graphsvc.client.asked import Asked, parse_response
+from graphsvc.client.known import Again, KnownGraph
+from graphsvc.client.question import Question
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_differentiated, judge_outputs, judge_vectors, judge_wrt
@@ -22,30 +25,17 @@ from graphsvc.errors import (
     quoted,
 )
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
+from graphsvc.wire.chunks import Arrivals
 from graphsvc.wire.codec import (
     array_from_tensor,
     graph_from_document,
     named_arrays,
     named_tensors,
-    parse_message,
-    tensor_digest,
     tensor_from_array,
 )
 from graphsvc.wire.diagnoses import diagnosis_from_message
-from graphsvc.wire.status import error_from_packed
 
-__all__ = [
-    "Answer",
-    "Asked",
-    "Conversation",
-    "Listener",
-    "Question",
-    "Residents",
-    "check_target",
-    "check_timeout",
-    "converse",
-]
+__all__ = ["Answer", "Conversation", "check_target", "check_timeout", "converse"]
 
 _KNOWN_GRAPHS: Final = 4096
 
@@ -57,140 +47,11 @@ _TARGET: Final = re.compile(r"(unix|unix-abstract|dns|ipv4|ipv6|xds):\S+|(\[[0-9
 Answer: TypeAlias = Any
 """What the method of `ComputationalGraph` of the same name returns."""
 
-Request: TypeAlias = service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest | service_pb2.PutTensorRequest
+Request: TypeAlias = service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest
 
-
-class Asked(NamedTuple):
-    """A request, ready to be sent.
-
-    Attributes:
-        request: The request.
-        beside: Its large arrays, which follow it in chunks; a request that has any goes through a session.
-        read: Makes the response into what was asked for; the arrays of chunked tensors are filled afterwards.
-    """
-
-    request: Request
-    beside: list[Array]
-    read: Callable[[Any, Arrivals | None], Any]
-
-    @property
-    def kind(self) -> str:
-        """The field for it in a `SessionRequest`."""
-        return _KINDS[type(self.request)]
-
-    @property
-    def method(self) -> str:
-        """The method for it."""
-        return type(self.request).__name__.removesuffix("Request")
-
-    def messages(self, number: int, seconds: float | None) -> Iterator[bytes]:
-        """Yield what is sent for it in a session: the request, then its chunks.
-
-        Args:
-            number: Its id.
-            seconds: How long the answer may take; None means any time.
-        """
-        milliseconds = None if seconds is None else max(1, min(int(1000 * seconds), _MOST_MILLISECONDS))
-        message = service_pb2.SessionRequest(id=number, timeout_ms=milliseconds, **{self.kind: self.request})  # type: ignore[arg-type]
-        yield message.SerializeToString()
-        yield from chunk_messages(self.beside)
-
-
-_KINDS: Final[dict[type, str]] = {
-    service_pb2.EvaluateRequest: "evaluate",
-    service_pb2.DifferentiateRequest: "differentiate",
-    service_pb2.PutTensorRequest: "put_tensor",
-}
-
-_MOST_MILLISECONDS: Final = 2**32 - 1
 
 Conversation: TypeAlias = Generator[Asked, Any, Answer]
 """Yields what is to be asked and is sent what was read; errors of a call are thrown into it."""
-
-
-class Listener:
-    """The client's side of what comes in a session. It belongs to who reads the stream."""
-
-    def __init__(self) -> None:
-        """Wait for nothing yet."""
-        self._reads: dict[int, Callable[[Any, Arrivals | None], Any]] = {}
-        self._filling: tuple[int, Any, Arrivals] | None = None
-
-    def expect(self, number: int, asked: Asked) -> None:
-        """Wait for the answer to a request of this id. Any thread may call it."""
-        self._reads[number] = asked.read
-
-    def hear(self, data: bytes) -> tuple[int, Any] | None:
-        """Take the next message.
-
-        Returns:
-            The id of the answer that is complete with it, and the answer or the error; None while more is to come.
-
-        Raises:
-            ServerError: It is none that a server would send.
-        """
-        if self._filling:
-            number, answer, arrivals = self._filling
-            piece = chunk_data(data)
-            if piece is None:
-                msg = "The server sent no chunk where one belongs. Is it another version?"
-                raise ServerError(msg)
-            arrivals.accept(piece)
-        else:
-            number, answer, arrivals = self._read(parse_message(service_pb2.SessionResponse, data))
-        self._filling = None if arrivals.complete else (number, answer, arrivals)
-        return (number, answer) if arrivals.complete else None
-
-    def _read(self, message: service_pb2.SessionResponse) -> tuple[int, Any, Arrivals]:
-        arrivals = Arrivals(sys.maxsize, "memory")
-        kind = message.WhichOneof("response")
-        if kind == "status":
-            return message.id, error_from_packed(message.status), arrivals
-        read = self._reads.pop(message.id, None)
-        if kind is None or kind == "chunk" or read is None:
-            msg = "The server sent an answer to nothing. Is it another version?"
-            raise ServerError(msg)
-        return message.id, read(getattr(message, kind), arrivals), arrivals
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of a graph; the fields are the arguments of the methods of `ComputationalGraph`.
-
-    Attributes:
-        kind: `jvp`, `hvp`, `jacobian` or `hessian`; empty for outputs and gradients.
-        directions: For `jvp` and `hvp`.
-        residents: Inputs that the server is to keep.
-        debug: Whether a diagnosis is wanted, with outputs and gradients.
-    """
-
-    inputs: Mapping[str, object]
-    wrt: Iterable[str] | None = None
-    output_gradients: Mapping[str, object] | None = None
-    outputs: Iterable[str] | None = None
-    vectors: int | None = None
-    kind: str = ""
-    directions: Mapping[str, object] | None = None
-    residents: "Residents | None" = None
-    debug: bool = False
-
-
-class Residents:
-    """Inputs of a graph that a server keeps, by name, with their digests.
-
-    The arrays stay here as well, unchangeable, to be sent again to a server that no longer has them.
-    """
-
-    def __init__(self, graph: ComputationalGraph, arrays: Mapping[str, object]) -> None:
-        """Judge inputs.
-
-        Raises:
-            InputError: The graph has no such input, or one does not fit.
-        """
-        self.arrays = {
-            name: read_only(array.copy()) for name, array in graph.judge_inputs(arrays, partial=True).items()
-        }
-        self.digests = {name: tensor_digest(array) for name, array in self.arrays.items()}
 
 
 def check_target(target: str) -> str:
@@ -219,7 +80,7 @@ def check_timeout(timeout: float | None) -> float | None:
     return min(timeout, _LONGEST_TIMEOUT)
 
 
-def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, bytes]) -> Conversation:
+def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, KnownGraph]) -> Conversation:
     """Ask a server.
 
     The graph is sent once, and afterwards by the digest that the server gave for it. A server that does not know the
@@ -228,22 +89,45 @@ def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, b
     Args:
         graph: The graph.
         question: What is asked of it.
-        known: The server's digest of each graph that it was sent, by our own; it is kept up to date.
+        known: The graphs that the server was sent, by our own digest; it is kept up to date.
     """
+    mine = graph.digest()
+    there = known.get(mine)
+    again = there.again(question) if there else None
+    if again and (body := again.body()) is not None:
+        try:
+            return (yield Asked("Evaluate", body, (), partial(_read_again, again, graph, question)))
+        except UnknownGraphError:
+            known.pop(mine, None)
+    return (yield from _conversed(graph, question, known, again))
+
+
+def _read_again(
+    again: Again, graph: ComputationalGraph, question: Question, response: bytes, arrivals: Arrivals | None
+) -> Answer:
+    """Read an answer to a question that was asked before, as it was answered then or anew."""
+    answer = again.read(response)
+    return answer or _answer(graph.judge_inputs(question.inputs), question, response, arrivals)[0]
+
+
+def _conversed(
+    graph: ComputationalGraph, question: Question, known: dict[bytes, KnownGraph], again: Again | None
+) -> Conversation:
+    """Ask what is judged here first."""
     residents = question.residents.arrays if question.residents else {}
     arrays = graph.judge_inputs(_together(question.inputs, residents))
-    asked = _asked(graph, arrays, question)
-    request = cast("service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest", asked.request)
+    beside: list[Array] = []
+    request = _request(graph, arrays, question, beside)
     mine = graph.digest()
     # Each may turn out to be unknown there once: the graph, and each resident.
     for _ in range(2 + len(residents)):
-        theirs = known.get(mine)
-        if theirs is not None:
-            request.graph_digest = theirs
+        there = known.get(mine)
+        if there is not None:
+            request.graph_digest = there.digest
         elif request.WhichOneof("source") != "graph":
             request.graph.CopyFrom(graph_from_document(graph.document()))
         try:
-            answer, digest = yield asked
+            answer, response = yield _asked(request, beside, partial(_answer, arrays, question))
         except UnknownGraphError:
             if known.pop(mine, None) is None:
                 raise
@@ -253,9 +137,12 @@ def converse(graph: ComputationalGraph, question: Question, known: dict[bytes, b
                 raise
             yield _put(residents[name])
         else:
-            while len(known) >= _KNOWN_GRAPHS:
-                known.pop(next(iter(known.copy())), None)
-            known[mine] = digest
+            if there is None:
+                while len(known) >= _KNOWN_GRAPHS:
+                    known.pop(next(iter(known.copy())), None)
+                known[mine] = KnownGraph(graph, response.graph_digest)
+            elif again and isinstance(request, service_pb2.EvaluateRequest):
+                again.learn(request, response)
             return answer
     msg = "The server forgets what it was sent at once. Is its memory for residents or graphs too small?"
     raise ServerError(msg)
@@ -274,13 +161,18 @@ def _together(inputs: Mapping[str, object], residents: Mapping[str, Array]) -> M
 def _put(array: Array) -> Asked:
     beside: list[Array] = []
     request = service_pb2.PutTensorRequest(tensor=tensor_from_array(array, beside))
-    return Asked(request, beside, lambda response, _: response)
+    return _asked(request, beside, lambda response, _: response)
 
 
-def _asked(graph: ComputationalGraph, arrays: Mapping[str, Array], question: Question) -> Asked:
+def _asked(request: Message, beside: Sequence[Array], read: Callable[[bytes, Arrivals | None], Any]) -> Asked:
+    return Asked(type(request).__name__.removesuffix("Request"), request.SerializeToString(), beside, read)
+
+
+def _request(
+    graph: ComputationalGraph, arrays: Mapping[str, Array], question: Question, beside: list[Array]
+) -> Request:
     """Make the request; what can be judged here, where the graph is, is not sent to be refused there."""
-    request: service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest
-    beside: list[Array] = []
+    request: Request
     residents = question.residents.digests if question.residents else {}
     sent = {name: array for name, array in arrays.items() if name not in residents} if residents else arrays
     if question.kind:
@@ -316,7 +208,7 @@ def _asked(graph: ComputationalGraph, arrays: Mapping[str, Array], question: Que
         }
         request.output_gradients.tensors.extend(named_tensors(given, beside, weak))
         request.output_gradients.SetInParent()
-    return Asked(request, beside, functools.partial(_answer, arrays, question))
+    return request
 
 
 def _directions(inputs: Mapping[str, Array], given: Mapping[str, object]) -> dict[str, Array]:
@@ -329,10 +221,12 @@ def _directions(inputs: Mapping[str, Array], given: Mapping[str, object]) -> dic
 
 
 def _answer(
-    inputs: Mapping[str, Array], question: Question, response: Any, arrivals: Arrivals | None
-) -> tuple[Answer, bytes]:
-    """Read an answer, check that it fits the question, and return it with the digest of the graph."""
-    return _read(inputs, question, response, arrivals), response.graph_digest
+    inputs: Mapping[str, Array], question: Question, body: bytes, arrivals: Arrivals | None
+) -> tuple[Answer, Any]:
+    """Read an answer, check that it fits the question, and return it with the response."""
+    cls = service_pb2.DifferentiateResponse if question.kind else service_pb2.EvaluateResponse
+    response = parse_response(cls, body)
+    return _read(inputs, question, response, arrivals), response
 
 
 def _read(inputs: Mapping[str, Array], question: Question, response: Any, arrivals: Arrivals | None) -> Answer:

@@ -4,17 +4,15 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
-from graphsvc.client.exchange import Asked, Listener
+from graphsvc.client.asked import Asked, Listener
 from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, StoppedError, UnreachableError
 from graphsvc.wire.status import error_from_rpc
 
-__all__ = ["SESSION_METHOD", "Session", "SessionLostError", "Waiting", "ask_alone", "late", "wants_stream"]
-
-SESSION_METHOD: Final = "/graphsvc.v1.GraphService/Session"
+__all__ = ["Session", "SessionLostError", "Waiting", "ask_alone", "late", "wants_stream"]
 
 Opener = Callable[..., Any]
 """Opens a stream of bytes: takes the messages and a timeout."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphsvc.arrays import Array
 
-__all__ = ["Summary", "number_text", "summary_of"]
+__all__ = ["Summary", "nested_text", "number_text", "summary_of"]
 
 _MOST_ELEMENTS: Final = 4
 _BINS: Final = 10
@@ -59,7 +59,7 @@ class Summary:
     def lines(self, *, with_shape: bool = True) -> tuple[str, ...]:
         """Return it as one or two lines of text: the elements, or shape, mean ± deviation, and range."""
         if self.elements is not None:
-            return (_nested(self.elements),)
+            return (nested_text(self.elements),)
         shape = "×".join(map(str, self.shape))
         if 0 in self.shape:
             return (f"{shape} empty",)
@@ -107,14 +107,21 @@ def summary_of(array: Array) -> Summary:
         )
 
 
-def number_text(value: complex) -> str:
-    """Return a number with four digits, and an integer of up to seven in full."""
+def number_text(value: complex, digits: int = 4) -> str:
+    """Return a number with so many digits, and an integer of up to seven in full."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and abs(value) < 10**7:
         return str(value)
     # The 0 makes -0 a plain one.
-    return f"{value + 0:.4g}".replace("nan", "NaN")
+    return f"{value + 0:.{digits}g}".replace("nan", "NaN")
+
+
+def nested_text(value: Any, digits: int = 4) -> str:
+    """Return the numbers of nested lists or tuples, each with so many digits."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join([nested_text(item, digits) for item in value])}]"
+    return number_text(value, digits)
 
 
 def _histogram(scaled: Array, low: float, high: float) -> tuple[int, ...]:
@@ -124,7 +131,3 @@ def _histogram(scaled: Array, low: float, high: float) -> tuple[int, ...]:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _nested(value: Any) -> str:
-    return f"[{', '.join(map(_nested, value))}]" if isinstance(value, tuple) else number_text(value)

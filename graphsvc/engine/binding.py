@@ -17,7 +17,7 @@ from graphsvc.errors import (
     UnknownReferenceError,
     quoted,
 )
-from graphsvc.garbage import collection_put_off
+from graphsvc.garbage import full_collections_put_off
 from graphsvc.gate import Gate
 from graphsvc.plaindata import GraphReference
 
@@ -27,7 +27,7 @@ _LISTED: Final = 16
 """How many unknown gates an error lists."""
 
 
-@collection_put_off()
+@full_collections_put_off()
 def bind(structure: Structure) -> tuple[BoundNode, ...]:
     """Find the gate of every node, and check what can be checked without shapes.
 

@@ -14,13 +14,13 @@ from graphsvc.engine.library import Library
 from graphsvc.engine.registry import Registry
 from graphsvc.engine.structure import GateNode, Structure
 from graphsvc.errors import CycleError
-from graphsvc.garbage import collection_put_off
+from graphsvc.garbage import full_collections_put_off
 from graphsvc.gate import attributes_of
 
 __all__ = ["document_of", "structure_of"]
 
 
-@collection_put_off()
+@full_collections_put_off()
 def structure_of(document: GraphDocument, registry: Registry, library: Library | None = None) -> Structure:
     """Make the structure that a document describes.
 

@@ -18,7 +18,7 @@ from graphsvc.errors import (
     ShapeError,
     quoted,
 )
-from graphsvc.garbage import collection_put_off
+from graphsvc.garbage import full_collections_put_off
 from graphsvc.gate import Gate
 
 __all__ = ["BoundNode", "Spec", "described", "infer_node", "infer_specs", "literal_array"]
@@ -73,7 +73,7 @@ def literal_array(node: BoundNode, position: int, value: Literal, dtypes: Iterab
     return array
 
 
-@collection_put_off()
+@full_collections_put_off()
 def infer_specs(nodes: Iterable[BoundNode], specs: dict[str, Spec]) -> dict[str, Spec]:
     """Infer shape and dtype of every value, without data.
 

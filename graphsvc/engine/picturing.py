@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from graphsvc.plaindata import GraphReference
 if TYPE_CHECKING:
     from graphsvc.engine.running import RunnableGraph
 
-__all__ = ["is_made_up", "picture_of", "source_of", "trace_of"]
+__all__ = ["is_made_up", "lettered", "letters_of", "picture_of", "source_of", "trace_of"]
 
 
 def trace_of(
@@ -118,6 +119,21 @@ def _filled(node: PictureNode, ports: list[str], trace: Trace) -> PictureNode:
 def is_made_up(name: str, stem: str) -> bool:
     """Tell whether a name is one that graphs give: a stem and a number."""
     return name.startswith(f"{stem}.") and name[len(stem) + 1 :].isdecimal()
+
+
+def letters_of(structure: Structure) -> dict[str, str]:
+    """Return what a reader calls the gate nodes that nobody named: `q`, or `q1`, `q2` and so on, in their order."""
+    nameless = [node.name for node in structure.order() if is_made_up(node.name, node.gate_name)]
+    taken = {*structure.inputs, *structure.constants, *structure.nodes, *structure.outputs}
+    numbered = (f"q{number}" for number in count(1))
+    letters = chain(["q"] if len(nameless) == 1 else [], numbered)
+    free = (letter for letter in letters if letter not in taken)
+    return dict(zip(nameless, free, strict=False))
+
+
+def lettered(picture: Picture, letters: Mapping[str, str]) -> Picture:
+    """Return a picture with letters at the gate nodes that nobody named."""
+    return replace(picture, nodes=tuple([replace(n, name=n.name or letters.get(n.id, "")) for n in picture.nodes]))
 
 
 def _attribute_text(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from graphsvc.arrays import ArraySpec, is_differentiable
 from graphsvc.engine.inference import BoundNode, Spec
 from graphsvc.errors import GateNotDifferentiableError, NotDifferentiableError
-from graphsvc.garbage import collection_put_off
+from graphsvc.garbage import full_collections_put_off
 from graphsvc.gate import Gate
 from graphsvc.signature import BackwardRule, Source
 
@@ -73,7 +73,7 @@ class Plan:
     blocked: NotDifferentiableError | None
 
 
-@collection_put_off()
+@full_collections_put_off()
 def make_plan(
     nodes: Sequence[BoundNode],
     specs: Mapping[str, Spec],

@@ -86,7 +86,11 @@ class Prepared:
 
 
 class PreparedAgain:
-    """A question like one that was prepared and run before; see `Prepared`, whose place it takes in less time."""
+    """A question like one that was prepared and run before; see `Prepared`, whose place it takes in less time.
+
+    Attributes:
+        answer: What answers it, and any other of the same names, shapes and dtypes.
+    """
 
     planned = True
 
@@ -98,7 +102,7 @@ class PreparedAgain:
             given: Its inputs, as programs take them.
             prepare: Prepares it as if nothing were known.
         """
-        self._answer = needs.answer
+        self.answer = needs.answer
         self._given = given
         self._prepare = prepare
         self.estimate = needs.estimate
@@ -107,7 +111,7 @@ class PreparedAgain:
     def run(self, between: Callable[[], None] | None = None, reserve: Callable[[int], None] | None = None) -> Results:
         """Answer the question; see `Prepared.run`."""
         try:
-            return self._answer.quick(self._given, between)
+            return self.answer.quick(self._given, between)
         except (GuardError, MemoryError):
             # There it is known which gates run one by one, and which value there is no memory for.
             return self._prepare().run(between, reserve)

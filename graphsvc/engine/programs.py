@@ -15,7 +15,7 @@ from graphsvc.engine.fusion.lowering import lower
 from graphsvc.engine.fusion.program import GuardError, Program, UntrueRecordingError
 from graphsvc.engine.fusion.recordings import Recordings
 from graphsvc.errors import LimitError
-from graphsvc.garbage import collection_put_off
+from graphsvc.garbage import full_collections_put_off
 
 __all__ = ["Programs"]
 
@@ -80,7 +80,7 @@ class Programs:
         asked = tuple(question.specs.values()), tuple(question.plan.outputs), question.wrt, question.differentiated
         return (*asked, ones, self._recordings.distrusted)
 
-    @collection_put_off()
+    @full_collections_put_off()
     def _made(self, question: Question) -> Answer:
         """Make the program that a question's shape and size call for."""
         ones = question.output_gradients is None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from graphsvc.engine import backprop
 from graphsvc.engine.answers import Answer, Questions
 from graphsvc.engine.between import asked_between, asking
 from graphsvc.engine.bound import BoundGraph, Question
+from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import BackwardCall, ForwardCall, call_backward, call_forward
 from graphsvc.engine.estimate import Estimate
 from graphsvc.engine.evaluation import Evaluation, InputGradients, Results
@@ -30,8 +32,11 @@ from graphsvc.engine.question import (
 )
 from graphsvc.engine.structure import Structure
 from graphsvc.engine.tracing import Tracer
+from graphsvc.engine.wording import Wording
 
 __all__ = ["RunnableGraph"]
+
+_KEPT_WORDINGS: Final = 1024
 
 
 class RunnableGraph(BoundGraph):
@@ -39,6 +44,7 @@ class RunnableGraph(BoundGraph):
 
     Attributes:
         verified: Which nodes were found to keep tangents; see `tangents.verification`.
+        wordings: What the backward of nodes was found to compute; see `walking`.
     """
 
     def __init__(self, structure: Structure) -> None:
@@ -49,6 +55,7 @@ class RunnableGraph(BoundGraph):
         """
         super().__init__(structure)
         self.verified: set[object] = set()
+        self.wordings = Cache[Wording](_KEPT_WORDINGS)
         self._programs = Programs(self)
         self._questions = Questions[Answer](self.inputs, self.kept)
         self._needs = Questions[Needs](self.inputs, self.kept)

@@ -9,21 +9,22 @@ from typing import Final
 import numpy as np
 
 from graphsvc.arrays import Array, Literal
-from graphsvc.drawing.picture import Picture
+from graphsvc.drawing.picture import Picture, Trace
 from graphsvc.drawing.summaries import Summary, number_text, summary_of
 from graphsvc.engine.between import asking
+from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import Record, call_backward
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.experiment import placed
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.picturing import is_made_up, picture_of
+from graphsvc.engine.picturing import is_made_up, letters_of, picture_of
 from graphsvc.engine.plan import Step
 from graphsvc.engine.tracing import Tracer
-from graphsvc.engine.wording import worded
+from graphsvc.engine.wording import Wording, wording_of
 from graphsvc.errors import GraphsvcError, NotDifferentiableError, OutputGradientError
 from graphsvc.gate import Elementwise
 
-__all__ = ["Exhibit", "Visit", "VisitedOperand", "Walk", "exhibit", "walk"]
+__all__ = ["Exhibit", "Visit", "VisitedOperand", "Walk", "exhibit", "sketch", "walk"]
 
 _MOST_VISITS: Final = 300
 """Gates of a graph that anybody steps through."""
@@ -51,6 +52,11 @@ class Exhibit:
         """Whether all elements are shown."""
         return self.elements is not None and self.elements.shape == self.summary.shape
 
+    @property
+    def few(self) -> Array | None:
+        """Its elements, if they are few enough to be read."""
+        return self.elements if self.summary.elements is not None else None
+
 
 def exhibit(array: Array) -> Exhibit:
     """Return an array to be looked at."""
@@ -72,12 +78,13 @@ class VisitedOperand:
     Attributes:
         name: What the gate calls it.
         source: The value that it is, as in a document.
-        label: What a reader calls that: the same, or the number that a constant without a name is.
+        label: What a reader calls that: the same, a letter, or the number that a constant without a name is.
         value: The value.
         gradient: What backward gave for it; None where it gave none.
         local: What backward gives where a gradient of 1 arrives, so that `gradient` is this times the one that
             arrived, element by element; None where it is no such product.
         formula: What backward computes for it, in the names of the graph; empty where that is not said in few words.
+        numbers: The formula with numbers where the names stand; empty where there is none, and where they are many.
     """
 
     name: str
@@ -87,6 +94,7 @@ class VisitedOperand:
     gradient: Exhibit | None = None
     local: Exhibit | None = None
     formula: str = ""
+    numbers: str = ""
 
 
 @dataclass(slots=True)
@@ -95,13 +103,15 @@ class Visit:
 
     Attributes:
         node: Its name.
+        label: What a reader calls it: the same, or a letter if nobody named it.
         gate: Name of its gate.
         operands: Its operands.
-        outputs: Its values, by their names in a document.
+        outputs: Its values, by what a reader calls them.
         arriving: The gradients that arrived at them; None where none did.
     """
 
     node: str
+    label: str
     gate: str
     operands: list[VisitedOperand]
     outputs: dict[str, Exhibit]
@@ -117,19 +127,23 @@ class Walk:
         gradients: The gradients of the inputs.
         visits: The gates in the order of the forward pass; none of a graph that nobody would step through.
         picture: The graph with what was seen of the run.
+        letters: What a reader calls the gate nodes that nobody named.
     """
 
     outputs: dict[str, Array]
     gradients: InputGradients
     visits: list[Visit]
     picture: Picture
+    letters: dict[str, str]
 
 
 class _Walker(Tracer):
     """An observer of one run that keeps something of everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, wordings: Cache[Wording], letters: Mapping[str, str]) -> None:
         super().__init__()
+        self._wordings = wordings
+        self._letters = letters
         self.visits: dict[str, Visit] = {}
         self._names: dict[str, list[str | float]] = {}
         self._room = _MOST_ELEMENTS
@@ -143,14 +157,15 @@ class _Walker(Tracer):
         """Call a gate forward, and keep its operands and outputs."""
         outputs, record = super().forward(step, operands)
         node, signature = step.node, step.node.gate.signature
-        names = [_name(source, value) for source, value in zip(node.operands, operands, strict=True)]
+        names = [self._name(source, value) for source, value in zip(node.operands, operands, strict=True)]
         self._names[node.name] = names
         visited = [
             VisitedOperand(signature.operand_name(i), source, _label(names[i]), self._exhibit(value))
             for i, (source, value) in enumerate(zip(node.operands, operands, strict=True))
         ]
-        named = dict(zip(node.results, map(self._exhibit, outputs), strict=True))
-        self.visits[node.name] = Visit(node.name, node.gate_name, visited, named, dict.fromkeys(named))
+        named = dict(zip(map(self._label, node.results), map(self._exhibit, outputs), strict=True))
+        label = self._label(node.name)
+        self.visits[node.name] = Visit(node.name, label, node.gate_name, visited, named, dict.fromkeys(named))
         return outputs, record
 
     def backward(self, step: Step, record: Record, arriving: Sequence[Array | None]) -> Iterator[tuple[str, Array]]:
@@ -158,19 +173,42 @@ class _Walker(Tracer):
         visit = self.visits[step.node.name]
         given = list(super().backward(step, record, arriving))
         for result, gradient in zip(step.node.results, arriving, strict=True):
-            visit.arriving[result] = None if gradient is None else self._exhibit(gradient)
+            visit.arriving[self._label(result)] = None if gradient is None else self._exhibit(gradient)
         for position, gradient in placed(step, given):
             visit.operands[position].gradient = self._exhibit(gradient)
         for position, local in _locals(step, record):
             visit.operands[position].local = self._exhibit(local)
-        for position, formula in worded(step, record, self._names[visit.node], step.node.results[0]).items():
-            visit.operands[position].formula = formula
+        self._spell_out(visit, self._wording(step, record))
         yield from given
 
+    def _label(self, reference: str) -> str:
+        node, colon, output = reference.partition(":")
+        return f"{self._letters.get(node, node)}{colon}{output}"
 
-def _name(source: str, value: Array | Literal) -> str | float:
-    """Return a constant without a name as the number that it is, and anything else by its name."""
-    return value if is_made_up(source, "constant") and isinstance(value, int | float) else source
+    def _name(self, source: str, value: Array | Literal) -> str | float:
+        """Return a constant without a name as the number that it is, and anything else by what it is called."""
+        if is_made_up(source, "constant") and isinstance(value, int | float):
+            return value
+        return self._label(source)
+
+    def _wording(self, step: Step, record: Record) -> Wording:
+        # Learning calls backward twice; what it computes depends on no number.
+        key = (step.node.name, step.wanted, record.operand_dtypes, record.operand_shapes)
+        return self._wordings.get(key, lambda: wording_of(step, record))
+
+    def _spell_out(self, visit: Visit, wording: Wording) -> None:
+        """Put formulas into a visit, and numbers where these are few."""
+        names = self._names[visit.node]
+        formulas = {i: f for i, f in wording.formulas(names, visit.label).items() if visit.operands[i].gradient}
+        for position, formula in formulas.items():
+            visit.operands[position].formula = formula
+        shown = [*(operand.value for operand in visit.operands), *visit.outputs.values(), *visit.arriving.values()]
+        values = [few for made in shown if made and (few := made.few) is not None]
+        if not formulas or len(values) < len(shown):
+            return
+        given = {i: few for i, o in enumerate(visit.operands) if o.gradient and (few := o.gradient.few) is not None}
+        for position, numbers in wording.numbers(names, values, given).items():
+            visit.operands[position].numbers = numbers if position in formulas else ""
 
 
 def _label(name: str | float) -> str:
@@ -188,6 +226,11 @@ def _locals(step: Step, record: Record) -> Iterator[tuple[int, Array]]:
         for position, local in placed(step, call_backward(step, record, [np.ones(shape, dtype)])):
             if local.dtype.kind == "f" and (math.prod(shape) == 1 or (elementwise and local.shape == shape)):
                 yield position, local
+
+
+def sketch(graph: ComputationalGraph) -> tuple[Picture, dict[str, str]]:
+    """Return the picture of a graph without numbers, and what a reader calls the gate nodes that nobody named."""
+    return picture_of(graph._structure, Trace()), letters_of(graph._structure)
 
 
 def walk(
@@ -231,9 +274,10 @@ def _walked(
     between: Callable[[], None] | None,
 ) -> Walk:
     runnable = graph._bind()
-    walker = _Walker() if len(graph) <= _MOST_VISITS else Tracer()
+    letters = letters_of(graph._structure)
+    walker = _Walker(runnable.wordings, letters) if len(graph) <= _MOST_VISITS else Tracer()
     with asking(between) if runnable.holds_graphs else nullcontext():
         results, gradients = runnable.watched(inputs, wrt, output_gradients, outputs, between, walker)
     picture = picture_of(graph._structure, walker.trace())
     visits = list(walker.visits.values()) if isinstance(walker, _Walker) else []
-    return Walk(results, gradients, visits, picture)
+    return Walk(results, gradients, visits, picture, letters)

@@ -81,7 +81,10 @@ class ShownOperand(BaseModel):
 
     name: Annotated[str, Field(description="What the gate calls it.")]
     source: Annotated[str, Field(description="The value that it is, as in the document.")]
-    label: Annotated[str, Field(description="The same, or the number that a constant without a name is.")]
+    label: Annotated[
+        str,
+        Field(description="What it is called: the same, a letter as in the drawing, or the number that a constant is."),
+    ]
     value: ShownArray
     gradient: Annotated[ShownArray | None, Field(description="What backward gave for it.")]
     local: Annotated[
@@ -89,12 +92,15 @@ class ShownOperand(BaseModel):
         Field(description="Its derivative, where the gradient is this times the one that arrived; null elsewhere."),
     ]
     formula: Annotated[str, Field(description="What backward computes for it, such as z · df; empty if not known.")]
+    numbers: Annotated[
+        str, Field(description="The formula with numbers in the places of names; empty where these are many.")
+    ]
 
 
 class ShownOutput(BaseModel):
     """A value of a visited gate."""
 
-    name: str
+    name: Annotated[str, Field(description="What it is called, as in the drawing.")]
     value: ShownArray
     gradient: Annotated[ShownArray | None, Field(description="The gradient that arrived at it.")]
 
@@ -103,6 +109,7 @@ class ShownVisit(BaseModel):
     """A gate node that was run."""
 
     node: str
+    label: Annotated[str, Field(description="The same, or the letter that a node without a name has in the drawing.")]
     gate: str
     operands: list[ShownOperand]
     outputs: list[ShownOutput]
@@ -201,6 +208,7 @@ def _shown_or_none(made: Exhibit | None) -> ShownArray | None:
 def _shown_visit(visit: Visit) -> ShownVisit:
     return ShownVisit(
         node=visit.node,
+        label=visit.label,
         gate=visit.gate,
         operands=[
             ShownOperand(
@@ -211,6 +219,7 @@ def _shown_visit(visit: Visit) -> ShownVisit:
                 gradient=_shown_or_none(operand.gradient),
                 local=_shown_or_none(operand.local),
                 formula=operand.formula,
+                numbers=operand.numbers,
             )
             for operand in visit.operands
         ],

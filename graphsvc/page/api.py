@@ -1,7 +1,7 @@
 """The API of the page: from a question in JSON to the answer in JSON, through the same admission as calls over gRPC."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
@@ -11,12 +11,14 @@ from pydantic import BaseModel, TypeAdapter
 
 from graphsvc.drawing.drawing import Drawing
 from graphsvc.drawing.folding import folded
+from graphsvc.drawing.picture import Picture
 from graphsvc.engine.description import describe_gate, field_of, gate_summary
 from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.graph import ComputationalGraph
+from graphsvc.engine.picturing import lettered
 from graphsvc.engine.reading import with_integers
 from graphsvc.engine.registry import Registry
-from graphsvc.engine.walking import walk
+from graphsvc.engine.walking import sketch, walk
 from graphsvc.errors import GateError
 from graphsvc.page.answers import GateEntry, evaluate_answer, graph_answer
 from graphsvc.page.questions import EvaluateQuestion, GraphQuestion, document_of, read_question
@@ -83,8 +85,7 @@ class Api:
         digest, graph = self._graph(question.graph, stop)
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
-            drawing = graph.draw(None, fold=_MOST_NODES, unfold=question.unfold)
-            return graph_answer(graph, digest, drawing.svg)
+            return graph_answer(graph, digest, _drawn(*sketch(graph), question.unfold))
 
         return Work(NO_RUN, len(data), None, answer)
 
@@ -102,7 +103,7 @@ class Api:
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
             walked = walk(graph, inputs, question.output_gradients, between=stop)
-            svg = Drawing(folded(walked.picture, _MOST_NODES, question.unfold)).svg if question.show else ""
+            svg = _drawn(walked.picture, walked.letters, question.unfold) if question.show else ""
             return evaluate_answer(walked, inputs, svg, visits=question.show)
 
         return Work(estimate, len(data), None, answer)
@@ -115,6 +116,10 @@ class Api:
     def _gates(self) -> bytes:
         entries = _gate_entries(self._service.registry)
         return TypeAdapter(list[GateEntry]).dump_json(entries)
+
+
+def _drawn(picture: Picture, letters: Mapping[str, str], unfold: tuple[str, ...]) -> str:
+    return Drawing(lettered(folded(picture, _MOST_NODES, unfold), letters)).svg
 
 
 def _packed(answer: BaseModel) -> bytes:

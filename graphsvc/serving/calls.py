@@ -17,7 +17,6 @@ from google.protobuf.message import Message
 
 from graphsvc.arrays import Array
 from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
-from graphsvc.garbage import collection_put_off
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
 from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
@@ -93,7 +92,7 @@ class Calls:
 
     async def in_reader(self, work: Callable[[], _T]) -> _T | grpc.Status:
         """Do what takes a moment in a thread; see `outcome_of`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, _read, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, outcome_of, work)
 
     async def answer(self, call: Call) -> Reply | grpc.Status:
         """Take a call without chunks from its beginning to its end."""
@@ -101,6 +100,10 @@ class Calls:
             return reply
         work = await self.read(call)
         return await self.run(work, call.pack, call.stop) if isinstance(work, Work) else work
+
+    def repeated(self, request: bytes) -> bytes | grpc.Status | None:
+        """Answer an `EvaluateRequest` like one that was answered at once before; None where none was."""
+        return outcome_of(lambda: self._service.repeated(request)) if len(request) <= FEW_BYTES else None
 
     def at_once(self, call: Call) -> Reply | grpc.Status | None:
         """Answer a call in less time than handing it to a thread takes; None where it may take more."""
@@ -114,7 +117,9 @@ class Calls:
         if not work.is_planned or seconds > _NO_TIME:
             return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        return Reply(call.pack(work.run_at_once()), work.beside or [])
+        response = work.run_at_once()
+        self._service.learn(call.request, work, response)
+        return Reply(call.pack(response), work.beside or [])
 
     async def read(self, call: Call) -> Work | grpc.Status:
         """Read a call and judge what it takes, before anything is allocated for it."""
@@ -170,12 +175,6 @@ def _give_way() -> None:
         # A container may forbid it.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-@collection_put_off()
-def _read(work: Callable[[], _T]) -> _T | grpc.Status:
-    """Do it; the search for garbage would go through all of a large graph at once, and the event loop would wait."""
-    return outcome_of(work)
 
 
 def outcome_of(work: Callable[[], _T]) -> _T | grpc.Status:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -14,6 +14,7 @@ from graphsvc.engine.description import describe_gate
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
+from graphsvc.engine.prepared import PreparedAgain
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import (
     DuplicateInputError,
@@ -26,6 +27,7 @@ from graphsvc.errors import (
 from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.serving.kept import Kept
+from graphsvc.serving.repeats import Repeats, digest_in
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, debug_estimate, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
@@ -59,6 +61,19 @@ _BYTES_OF_A_NODE: Final = 3000
 """What a gate node takes in memory beyond its bytes on the wire, with a plan; measured at 1.4 to 3 kB."""
 
 
+class _KeptGraph(NamedTuple):
+    """A graph that is kept.
+
+    Attributes:
+        graph: The graph.
+        repeats: The questions to it that are answered again in no time; None if it is not small and of built-in gates
+            alone, for a plugin's may take their time even over shapes.
+    """
+
+    graph: ComputationalGraph
+    repeats: Repeats | None
+
+
 class Service:
     """Answers requests. Safe for many threads."""
 
@@ -72,9 +87,7 @@ class Service:
         """
         self.registry = registry
         self._settings = settings
-        self._graphs = Kept[ComputationalGraph](settings.cached_bytes, settings.cached_graphs)
-        # Those of few built-in gates; a plugin's may take its time even over shapes.
-        self._small = Kept[bool](settings.cached_graphs)
+        self._graphs = Kept[_KeptGraph](settings.cached_bytes, settings.cached_graphs)
         self._residents = Kept[Array](settings.resident_bytes, seconds=settings.resident_seconds)
         self._gates = service_pb2.ListGatesResponse(gates=_gate_messages(registry)).SerializeToString()
         self._info = _server_info(plugins, settings).SerializeToString()
@@ -121,7 +134,28 @@ class Service:
 
     def is_small(self, request: Request) -> bool:
         """Tell whether reading a request takes no time: its graph is at hand, small, and of gates that are our own."""
-        return isinstance(request, service_pb2.EvaluateRequest) and request.graph_digest in self._small
+        if not isinstance(request, service_pb2.EvaluateRequest):
+            return False
+        kept = self._graphs.get(request.graph_digest)
+        return kept is not None and kept.repeats is not None
+
+    def repeated(self, request: bytes) -> bytes | None:
+        """Answer an `EvaluateRequest` like one that was answered before about other numbers; None where none was.
+
+        Raises:
+            GraphsvcError: As the graph does for its inputs.
+        """
+        kept = self._graphs.get(digest_in(request))
+        return kept.repeats.answer(request) if kept and kept.repeats else None
+
+    def learn(self, request: Request, work: Work, response: Any) -> None:
+        """Keep how a question that was answered in no time looks, if it is one that may be known by its bytes."""
+        if not isinstance(request, service_pb2.EvaluateRequest) or not isinstance(work.prepared, PreparedAgain):
+            return
+        kept = self._graphs.get(request.graph_digest)
+        in_order = kept and tuple(named.name for named in request.inputs) == kept.graph.inputs
+        if kept and kept.repeats and in_order and not request.residents:
+            kept.repeats.learn(request, work.prepared.answer, response)
 
     def _evaluation(
         self,
@@ -158,13 +192,16 @@ class Service:
                 prepared.estimate, nbytes, beside, lambda stop, more: answered(prepared.run(stop, more)), prepared
             )
         vectors = request.vectors if request.HasField("vectors") else None
-        debug = request.debug
         estimate = graph.estimate(inputs, wrt, outputs)
-        estimate = debug_estimate(estimate) if debug else vectors_estimate(estimate, vectors or 0)
+        if vectors is None:
+            fits(estimate.result_bytes)
+            estimate = debug_estimate(estimate)
+        else:
+            estimate = vectors_estimate(estimate, vectors)
 
         def one_by_one(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
             asked = (inputs, wrt, arriving, outputs, stop)
-            return answered(graph.value_and_grad(*asked, debug=debug, vectors=vectors, within=fits))
+            return answered(graph.value_and_grad(*asked, debug=request.debug, vectors=vectors, within=fits))
 
         return Work(estimate, nbytes, beside, one_by_one)
 
@@ -248,13 +285,13 @@ class Service:
                 return self.graph_by_value(request.graph, stop)
             case "graph_digest":
                 digest = request.graph_digest
-                graph = self._graphs.get(digest)
-                if graph is None:
+                kept = self._graphs.get(digest)
+                if kept is None:
                     msg = (
                         f"No graph of the digest {digest.hex()[:64] or '(empty)'} is known here. Send the graph itself."
                     )
                     raise UnknownGraphError(msg)
-                return digest, graph
+                return digest, kept.graph
             case _:
                 msg = "The request has no graph. Send one, or the digest of one that was sent before."
                 raise RequestError(msg)
@@ -276,15 +313,16 @@ class Service:
         document = document_from_graph(message)
         stop()
         digest = digest_of(document)
-        graph = self._graphs.get(digest)
-        if graph is None:
-            graph = ComputationalGraph.from_document(document, self.registry)
-            stop()
-            # Only a graph that can run is kept.
-            graph.check()
-            self._graphs.put(digest, graph, message.ByteSize() + _BYTES_OF_A_NODE * nodes)
-            if nodes <= _FEW_NODES and not message.graphs and not any("." in node.gate for node in message.nodes):
-                self._small.put(digest, True, 1)
+        kept = self._graphs.get(digest)
+        if kept is not None:
+            return digest, kept.graph
+        graph = ComputationalGraph.from_document(document, self.registry)
+        stop()
+        # Only a graph that can run is kept.
+        graph.check()
+        small = nodes <= _FEW_NODES and not message.graphs and not any("." in node.gate for node in message.nodes)
+        kept = _KeptGraph(graph, Repeats() if small else None)
+        self._graphs.put(digest, kept, message.ByteSize() + _BYTES_OF_A_NODE * nodes)
         return digest, graph
 
     def _within(self, limit: str, count: int, what: str) -> None:

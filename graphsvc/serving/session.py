@@ -18,6 +18,7 @@ from graphsvc.serving.watch import Watch
 from graphsvc.serving.work import Work
 from graphsvc.v1 import service_pb2
 from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
+from graphsvc.wire.frames import Frame, framed, unframed
 from graphsvc.wire.status import packed_status
 
 __all__ = ["Session"]
@@ -91,11 +92,15 @@ class Session:
         return None if data is grpc.aio.EOF else data
 
     async def _answer(self, data: bytes, tasks: asyncio.TaskGroup) -> None:
+        frame = unframed(service_pb2.SessionRequest, data) if len(data) <= FEW_BYTES else None
+        if frame and frame.kind == "evaluate" and (known := self._calls.repeated(frame.body)) is not None:
+            await self._send_known(known, frame.number)
+            return
         call = self._call(await self._parsed(data), len(data))
         if call.arrivals is None or not _is_chunked(call.request):
             reply = self._calls.at_once(call)
             if reply is not None:
-                await self._send(reply, call)
+                await self._send(reply, call.number)
                 return
             await self._room.acquire()
             tasks.create_task(self._answered(call, self._calls.answer))
@@ -172,7 +177,7 @@ class Session:
         try:
             reply = await answer(call)
             try:
-                await self._send(reply, call)
+                await self._send(reply, call.number)
             finally:
                 if isinstance(reply, Reply):
                     reply.close()
@@ -182,10 +187,16 @@ class Session:
         finally:
             self._room.release()
 
-    async def _send(self, reply: Reply | grpc.Status, call: Call) -> None:
+    async def _send_known(self, known: bytes | grpc.Status, number: int) -> None:
+        if isinstance(known, bytes):
+            await self._send(Reply(framed(service_pb2.SessionResponse, Frame(number, "evaluate", known)), []), number)
+        else:
+            await self._send(known, number)
+
+    async def _send(self, reply: Reply | grpc.Status, number: int) -> None:
         if not isinstance(reply, Reply):
-            refusal = service_pb2.SessionResponse(id=call.number, status=packed_status(reply))
-            reply = Reply(refusal.SerializeToString(), [])
+            refusal = Frame(number, "status", packed_status(reply))
+            reply = Reply(framed(service_pb2.SessionResponse, refusal), [])
         async with self._writing:
             for message in itertools.chain((reply.message,), chunk_messages(reply.beside)):
                 await self._write(message)

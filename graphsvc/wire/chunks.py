@@ -11,6 +11,7 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.errors import LimitError, TensorError
+from graphsvc.wire.varints import read_varint, varint
 
 __all__ = ["CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "chunk_data", "chunk_messages"]
 
@@ -97,26 +98,15 @@ def chunk_messages(arrays: Iterable[Array]) -> Iterator[bytes]:
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for start in range(0, len(flat), CHUNK_BYTES):
             piece = flat[start : start + CHUNK_BYTES]
-            yield b"".join((_TAG, _varint(len(piece)), piece))
+            yield b"".join((_TAG, varint(len(piece)), piece))
 
 
 def chunk_data(message: bytes) -> memoryview | None:
     """Return the data of a message that is a chunk and nothing else, without parsing it; None for any other."""
     if message[:1] != _TAG:
         return None
-    length = shift = 0
-    for at in range(1, min(len(message), 6)):
-        length |= (message[at] & 0x7F) << shift
-        shift += 7
-        if message[at] < 0x80:
-            return memoryview(message)[at + 1 :] if at + 1 + length == len(message) else None
-    return None
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    try:
+        length, at = read_varint(message, 1)
+    except IndexError:
+        return None
+    return memoryview(message)[at:] if at + length == len(message) else None

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from graphsvc.arrays import MAX_RANK
 from graphsvc.errors import LimitError, MessageError, TensorError
+from graphsvc.wire.varints import read_varint
 
 __all__ = ["Most", "count_fields"]
 
@@ -84,12 +85,12 @@ class _Walk:
                 _refuse("fields", self._others._replace(number=_FIELDS_OF_EACH * self._others.number))
             tag, at = data[at], at + 1
             if tag > 127:
-                tag, at = _varint(data, at - 1)
+                tag, at = read_varint(data, at - 1)
             kind = tag & 7
             if kind == _BYTES:
                 length, at = data[at], at + 1
                 if length > 127:
-                    length, at = _varint(data, at - 1)
+                    length, at = read_varint(data, at - 1)
                 if at + length > end:
                     raise IndexError
                 left = lefts.get(tag)
@@ -105,7 +106,7 @@ class _Walk:
                         raise TensorError(msg)
                 at += length
             elif kind == _VARINT:
-                _, at = _varint(data, at)
+                _, at = read_varint(data, at)
             elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
                 at += 8 if kind == _EIGHT_BYTES else 4
             else:
@@ -132,17 +133,3 @@ def _refuse(what: str, most: Most) -> NoReturn:
     msg = f"There are more than {most.number} {what}; this server takes no more ({most.setters or most.limit})."
     msg += " Send less at a time."
     raise LimitError(msg, limit=most.limit)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at a place, and the place after it; nothing that a parser takes is longer than ten bytes."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        number |= (byte & 127) << shift
-        at += 1
-        if byte < 128:
-            return number, at
-        shift += 7
-        if shift == 70:
-            raise IndexError

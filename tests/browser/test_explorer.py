@@ -81,8 +81,28 @@ def test_gates_are_stepped_through_forward_and_backward(page: Page):
     expect(edge(page, "z", "f").locator("text.gradient")).to_be_visible()
     expect(edge(page, "x", "q").locator("text.gradient")).to_be_hidden()
     page.click("#next")
-    expect(page.locator("#explained")).to_contain_text("dx = dq = 1 · -4 = -4")
+    expect(page.locator("#explained")).to_contain_text("dx = 1 · dq = 1 · (-4) = -4")
     expect(edge(page, "x", "q").locator("text.gradient")).to_be_visible()
+
+
+def test_the_chain_rule_has_numbers_in_the_places_of_its_symbols(page: Page):
+    """Those of a sigmoid stand in the order of `f · (1 - f) · df`."""
+    page.fill("#graph", "f = sigmoid(x)")
+    page.fill("#input-x", "1")
+    expect(value(page, "f")).to_have_text("f = 0.7311")
+    page.click("#previous")
+    expect(page.locator("#explained")).to_contain_text("dx = f · (1 - f) · df = 0.7311 · (1 - 0.7311) · 1 = 0.1966")
+
+
+def test_nodes_without_names_have_the_letters_of_the_circuit(page: Page):
+    """What is spoken of stands at a gate of the circuit."""
+    page.select_option("#examples", label="A neuron, gate by gate")
+    expect(value(page, "f")).to_have_text("f = 0.7311")
+    page.locator("#circuit [data-node='add.1'] circle").click()
+    expect(page.locator("#explained")).to_contain_text("dq1 = 1 · dq3 = 1 · 0.1966 = 0.1966")
+    for number, name in {1: "multiply.1", 2: "multiply.2", 3: "add.1"}.items():
+        expect(page.locator(f"#circuit [data-node='{name}'] text.small")).to_have_text(f"q{number}")
+    assert "multiply.1" not in page.locator("#explained").inner_text()
 
 
 def test_a_gate_is_chosen_in_the_circuit(page: Page):

@@ -4,9 +4,10 @@ Registers are small arrays, allotted by liveness: the first that is free is take
 client, only our own numbers.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from graphsvc.engine.fusion.symbols import POWERS
 
 __all__ = ["BlockCode", "Register"]
 
+_LONGEST_PIECE: Final = 200
+"""Lines that are compiled at a time. It takes Python 5 ms, in which no other thread runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Register:
@@ -25,6 +29,26 @@ class Register:
 
     form: Form
     dtype: np.dtype[Any]
+
+
+@dataclass
+class _Piece:
+    """A part of the calls of a kernel, with the parts of reductions that it returns."""
+
+    lines: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+
+    def add_part(self, part: str) -> None:
+        """Compute the part of a reduction, which is returned in the end."""
+        self.parts.append(f"p{len(self.parts)}")
+        self.lines.append(f"{self.parts[-1]} = {part}")
+
+    def compiled(self, arguments: Sequence[str], scope: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+        """Return it as a function of these arguments; `scope` is what it knows besides."""
+        body = "\n    ".join([*self.lines, f"return ({''.join(part + ', ' for part in self.parts)})"])
+        exec(f"def block({', '.join(arguments)}):\n    {body}", scope)  # noqa: S102 - only names that are made here
+        made: Callable[..., tuple[Any, ...]] = scope.pop("block")
+        return made
 
 
 class BlockCode:
@@ -49,7 +73,7 @@ class BlockCode:
         self.registers: list[Register] = []
         self._free: dict[Register, list[int]] = {}
         self._held: dict[int, int] = {}
-        self._lines: list[str] = []
+        self._pieces = [_Piece()]
         self._names: dict[str, Any] = {}
         self._places = {value: f"x{i}" for i, value in enumerate(self.inputs)}
         self._places |= {value: f"o{i}" for i, value in enumerate(self.arrays)}
@@ -60,11 +84,13 @@ class BlockCode:
         names = [f"x{i}" for i in range(len(self.inputs))]
         names += [f"o{i}" for i in range(len(self.arrays))]
         names += [f"r{i}" for i in range(len(self.registers))]
-        body = "\n    ".join(self._lines)
         scope = dict(self._names)
-        exec(f"def block({', '.join(names)}):\n    {body}", scope)  # noqa: S102 - only names that are made here
-        made: Callable[..., tuple[Any, ...]] = scope["block"]
-        return made
+        pieces = [piece.compiled(names, scope) for piece in self._pieces]
+
+        def block(*arrays: Array) -> tuple[Any, ...]:
+            return tuple(itertools.chain.from_iterable([piece(*arrays) for piece in pieces]))
+
+        return pieces[0] if len(pieces) == 1 else block
 
     # Registers
 
@@ -112,12 +138,13 @@ class BlockCode:
         return name
 
     def _line(self, function: Callable[..., Any], *arguments: str) -> None:
-        self._lines.append(f"{self._bind(function)}({', '.join(arguments)})")
+        self._pieces[-1].lines.append(f"{self._bind(function)}({', '.join(arguments)})")
 
     def _write(self) -> None:
         last = self._last_uses()
-        names: list[str] = []
         for position, member in enumerate(self._kernel.members):
+            if len(self._pieces[-1].lines) >= _LONGEST_PIECE:
+                self._pieces.append(_Piece())
             operation = member.operation
             operands = [self._operand(value) for value in operation.operands]
             dying = {root for value in operation.operands if last.get(root := self.roots.get(value, -1)) == position}
@@ -125,8 +152,7 @@ class BlockCode:
                 self._give(self._held.pop(root))
             if member.part:
                 # At once, for the register may be taken again.
-                names.append(f"p{len(names)}")
-                self._lines.append(f"{names[-1]} = {self._part(member, operands[0])}")
+                self._pieces[-1].add_part(self._part(member, operands[0]))
             elif self.roots[operation.result] != operation.result:
                 self._places[operation.result] = self._places[self.roots[operation.result]]
             else:
@@ -135,7 +161,6 @@ class BlockCode:
                     self._held[operation.result] = number
                     self._places[operation.result] = f"r{number}"
                 self._call(member, operands, self._places[operation.result])
-        self._lines.append(f"return ({''.join(name + ', ' for name in names)})")
 
     def _operand(self, value: int) -> str:
         if value not in self._places:

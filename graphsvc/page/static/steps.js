@@ -128,16 +128,14 @@ function explainBackward(visit) {
 function explainOperand(operand, visit, output) {
   const name = `d${operand.label}`;
   if (!operand.gradient) {
-    const why = operand.label === operand.source ? "no gradient passes this way, or nobody needs it" : "a constant needs none";
+    const why = isConstant(operand) ? "a constant needs none" : "no gradient passes this way, or nobody needs it";
     return made("div", { class: "rule hint" }, code("", `nothing to ${operand.label}`), made("span", {}, why));
   }
-  const terms = [name];
-  if (operand.formula) terms.push(operand.formula);
-  else if (operand.local) terms.push(`∂${output.name}/∂${operand.label} · d${output.name}`);
-  const by = terms.length > 1 ? "" : `by the backward of ${visit.gate}, from d${output.name}`;
+  const formula = operand.formula || (operand.local && `∂${output.name}/∂${operand.label} · d${output.name}`);
+  const by = formula ? "" : `by the backward of ${visit.gate}, from d${output.name}`;
   const small = isSmall(operand.gradient) && isSmall(output.gradient);
-  if (operand.local && small) terms.push(`${bracketed(operand.local)} · ${bracketed(output.gradient)}`);
-  terms.push(operand.gradient.text);
+  const factors = operand.local && small && !operand.formula ? multiplied(operand.local, output.gradient) : "";
+  const terms = [name, formula, operand.numbers || factors, operand.gradient.text].filter(Boolean);
   const pictures = [pictured(operand.gradient, name)];
   if (operand.local && !small) {
     const local = pictured(operand.local, `∂${output.name}/∂${operand.label}`);
@@ -152,8 +150,18 @@ function explainOperand(operand, visit, output) {
   );
 }
 
+function isConstant(operand) {
+  return operand.source.startsWith("constant.") && operand.label !== operand.source;
+}
+
 function isSmall(array) {
   return array.shape.reduce((product, size) => product * size, 1) <= 4;
+}
+
+// Numbers stand as their symbols do; a minus behind a sign is in brackets.
+function multiplied(local, arriving) {
+  const factor = bracketed(arriving);
+  return `${bracketed(local)} · ${factor.startsWith("-") ? `(${factor})` : factor}`;
 }
 
 function bracketed(array) {
@@ -161,7 +169,7 @@ function bracketed(array) {
 }
 
 function heading(way, visit) {
-  return made("h3", {}, `${way}: ${visit.gate}`, visit.node.startsWith(`${visit.gate}.`) ? "" : ` ${visit.node}`);
+  return made("h3", {}, `${way}: ${visit.gate} ${visit.label}`);
 }
 
 function code(kind, text) {

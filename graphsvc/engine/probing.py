@@ -26,7 +26,7 @@ __all__ = ["Ask", "trace_by_asking"]
 
 
 Ask: TypeAlias = Callable[..., Results]
-"""Who runs a graph: called with its document, and then as `ComputationalGraph.value_and_grad`, with `debug` or without."""
+"""Who runs a graph: called with its document, and as `ComputationalGraph.value_and_grad`, with `debug` or without."""
 
 
 @dataclass(frozen=True, slots=True)

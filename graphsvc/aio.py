@@ -21,7 +21,7 @@ from graphsvc.client.exchange import check_target, check_timeout, converse
 from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import attempts, pause
 from graphsvc.client.question import Question, Residents
-from graphsvc.client.sessions import SessionLostError, late, wants_stream
+from graphsvc.client.sessions import late, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
@@ -251,7 +251,7 @@ class AsyncClient:
         for last in (False, True):
             try:
                 return await self._open_session().ask(asked, seconds)
-            except SessionLostError as lost:
+            except _SessionLostError as lost:
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
                 if last or lost.is_closed:
                     raise lost.error from None
@@ -262,7 +262,7 @@ class AsyncClient:
         session = _Session(self._stream(), self.target)
         try:
             return await session.ask(asked, seconds)
-        except SessionLostError as lost:
+        except _SessionLostError as lost:
             raise lost.error from None
         finally:
             session.close()
@@ -396,8 +396,20 @@ class AsyncRemoteGraph:
         return await self._client.ask(self._graph, question, timeout, shared=True)
 
 
+class _SessionLostError(Exception):
+    """The stream ended before the answer came; `error` says why.
+
+    What was asked may be asked again, unless the client was closed: `is_closed`.
+    """
+
+    def __init__(self, error: GraphsvcError) -> None:
+        super().__init__(error)
+        self.error = error
+        self.is_closed = type(error) is StoppedError
+
+
 class _Session:
-    """A stream that carries many questions at once, for asyncio; see `graphsvc.client.sessions.Session`."""
+    """A stream that carries many questions at once. It lasts until the server or the network ends it."""
 
     def __init__(self, opener: Any, target: str) -> None:
         self._target = target
@@ -415,7 +427,7 @@ class _Session:
 
     async def ask(self, asked: Asked, seconds: float | None) -> Any:
         if self._lost:
-            raise SessionLostError(self._lost)
+            raise _SessionLostError(self._lost)
         number = next(self._numbers)
         answer = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -464,7 +476,7 @@ class _Session:
         self._lost = error
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(SessionLostError(error))
+                waiting.set_exception(_SessionLostError(error))
 
     def close(self) -> None:
         if not self._lost:

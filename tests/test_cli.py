@@ -266,6 +266,21 @@ def test_what_goes_wrong_is_said_with_an_exit_code(arguments, code, says):
     assert done.stdout == "" or arguments[0] == "doctor"
 
 
+@pytest.mark.parametrize("command", ["run", "grad", "check", "draw"])
+def test_an_error_at_a_gate_has_a_caret(command: str):
+    """As a syntax error has, whichever command finds it."""
+    done = run(command, "f = y * sinn(x)", "x=1", "y=2")
+    assert "Did you mean 'sin'?" in done.stderr
+    assert done.stderr.endswith("At line 1, column 9:\n    f = y * sinn(x)\n            ^\n")
+
+
+def test_an_error_of_a_server_has_a_caret():
+    """It knows the graph alone, and the command what was written."""
+    with serving() as target:
+        done = run("run", "f = W @ x", "W=[[1,2]]", "x=[1]", "--target", target)
+    assert done.stderr.endswith("At line 1, column 7:\n    f = W @ x\n          ^\n")
+
+
 @pytest.fixture(scope="module")
 def bench_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plugin `bench` with the gate `logcosh`, which begins like others of graphsvc's own."""

@@ -21,7 +21,7 @@ from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import patiently
 from graphsvc.client.progress import tracked
 from graphsvc.client.question import Question, Residents
-from graphsvc.client.sessions import Session, SessionLostError, ask_alone, wants_stream
+from graphsvc.client.sessions import Sessions, ask_alone, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
@@ -87,7 +87,7 @@ class Client:
         self._channel: grpc.Channel | None = None
         # Making one takes longer than a small call.
         self._methods: dict[str, Callable[..., bytes]] = {}
-        self._session: Session | None = None
+        self._sessions: Sessions | None = None
         self._process = 0
 
     def value_and_grad(
@@ -239,40 +239,22 @@ class Client:
         """Close the connection; the next call opens another."""
         with self._lock:
             channel, self._channel = self._channel, None
-            session, self._session = self._session, None
-        if self._process == os.getpid():
-            if session is not None:
-                session.close()
-            if channel is not None:
-                channel.close()
+            sessions, self._sessions = self._sessions, None
+        if channel is not None and sessions is not None and self._process == os.getpid():
+            sessions.close()
+            channel.close()
 
-    def _connected(self) -> grpc.Channel:
+    def _connected(self) -> tuple[grpc.Channel, Sessions]:
         with self._lock:
             # A channel does not survive a fork.
-            if self._channel is None or self._process != os.getpid():
+            if self._channel is None or self._sessions is None or self._process != os.getpid():
                 check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
                 self._methods = {name: self._channel.unary_unary(path) for name, path in METHODS.items()}
-                self._session = None
+                # Bytes, because a chunk is not worth a message.
+                self._sessions = Sessions(self._channel.stream_stream(METHODS["Session"]), self.target)
                 self._process = os.getpid()
-            return self._channel
-
-    def _stream(self) -> Any:
-        # Bytes, because a chunk is not worth a message.
-        return self._connected().stream_stream(METHODS["Session"])
-
-    def _open_session(self) -> Session:
-        """Return the stream that small questions share, opened if there is none."""
-        self._connected()
-        session = self._session
-        if session is not None and not session.is_lost:
-            return session
-        opener = self._stream()
-        with self._lock:
-            # Another thread may have been faster.
-            if self._session is None or self._session.is_lost:
-                self._session = Session(opener, self.target)
-            return self._session
+            return self._channel, self._sessions
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
@@ -311,29 +293,19 @@ class Client:
             return stop.value
 
     def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
+        channel, sessions = self._connected()
+        shared = shared and not sessions.are_busy
         if not asked.beside and not shared:
             try:
                 return asked.read(self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise
-        alone = asked.beside or not shared
-        return patiently(lambda left: self._alone(asked, left) if alone else self._in_session(asked, left), seconds)
-
-    def _alone(self, asked: Asked, seconds: float | None) -> Any:
-        """Ask one question on a stream of its own."""
-        return ask_alone(self._stream(), asked, seconds, self.target)
-
-    def _in_session(self, asked: Asked, seconds: float | None) -> Any:
-        for last in (False, True):
-            try:
-                session = self._open_session()
-                return session.finish(session.start(asked, seconds), seconds)
-            except SessionLostError as lost:
-                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or lost.is_closed:
-                    raise lost.error from None
-        raise AssertionError
+        if shared and not asked.beside:
+            return patiently(lambda left: sessions.ask(asked, left), seconds)
+        # Bytes, because a chunk is not worth a message.
+        opener: Any = channel.stream_stream(METHODS["Session"])
+        return patiently(lambda left: ask_alone(opener, asked, left, self.target), seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -56,10 +56,11 @@ class AsyncClient:
         outputs: Iterable[str] | None = None,
         *,
         vectors: int | None = None,
+        debug: bool = False,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `graphsvc.Client.value_and_grad`. A cancelled task cancels the call."""
-        question = Question(inputs, wrt, output_gradients, outputs, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, debug=debug)
         answer: tuple[dict[str, Array], InputGradients] = await self.ask(graph, question, timeout)
         return answer
 
@@ -274,10 +275,12 @@ class AsyncRemoteGraph:
         outputs: Iterable[str] | None = None,
         *,
         vectors: int | None = None,
+        debug: bool = False,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph on the server; see `AsyncClient.value_and_grad`, and of `wrt` `graphsvc.RemoteGraph`."""
-        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=self._residents)
+        residents = self._residents
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=residents, debug=debug)
         answer: tuple[dict[str, Array], InputGradients] = await self._ask(question, timeout)
         return answer
 

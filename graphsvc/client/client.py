@@ -99,6 +99,7 @@ class Client:
         outputs: Iterable[str] | None = None,
         *,
         vectors: int | None = None,
+        debug: bool = False,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `ComputationalGraph.value_and_grad`.
@@ -112,12 +113,13 @@ class Client:
             output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
             outputs: Outputs that are wanted; None means all.
             vectors: How many gradients arrive at each output; see `ComputationalGraph.value_and_grad`.
+            debug: Whether to find the gates that first made a NaN or an infinity: `gradients.diagnosis`.
             timeout: Seconds that the call may take; None means the client's own.
 
         Raises:
             GraphsvcError: As in process, and ServiceError where server or network fail.
         """
-        question = Question(inputs, wrt, output_gradients, outputs, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, debug=debug)
         answer: tuple[dict[str, Array], InputGradients] = self.ask(graph, question, timeout)
         return answer
 
@@ -342,10 +344,12 @@ class RemoteGraph:
         outputs: Iterable[str] | None = None,
         *,
         vectors: int | None = None,
+        debug: bool = False,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph on the server; see `Client.value_and_grad`. `wrt` is None for every input that is given."""
-        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=self._residents)
+        residents = self._residents
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=residents, debug=debug)
         answer: tuple[dict[str, Array], InputGradients] = self._ask(question, timeout)
         return answer
 

@@ -191,7 +191,7 @@ def _numpy_array(value: Array | np.generic, declared: np.dtype[Any] | None) -> A
 
 
 def _is_masked(value: object) -> bool:
-    """Tell whether a value is a masked array. What is none is not compared with them, for to import them takes 30 ms."""
+    """Tell whether a value is a masked array. Those are imported only for what may be one, which takes 30 ms."""
     return isinstance(value, np.ndarray) and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray)
 
 

@@ -8,15 +8,15 @@ its first output, and `svd(a).s` for the one named `s`.
 import keyword
 import math
 import operator as operators
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, cast
 
-from graphsvc.document import ConstantEntry, GraphDocument, InputEntry, NodeEntry, OutputEntry
-from graphsvc.errors import NotAGraphError, quoted
-from graphsvc.tokens import Token, refuse, tokenize
+from graphsvc.document import GraphDocument
+from graphsvc.draft import Draft, DraftCall, DraftOutput, DraftValue
+from graphsvc.errors import GraphError, GraphsvcError, NotAGraphError, quoted
+from graphsvc.tokens import Token, pointed, refuse, tokenize
 
-__all__ = ["MAX_DEPTH", "MAX_LENGTH", "document_from_expression"]
+__all__ = ["MAX_DEPTH", "MAX_LENGTH", "document_from_expression", "placed"]
 
 MAX_LENGTH: Final = 100_000
 """Longest expression, in characters."""
@@ -52,31 +52,6 @@ _SIGN: Final = 4
 _COMPARISON: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Input:
-    name: str
-
-
-@dataclass(slots=True)
-class _Call:
-    """A gate node to be; it gets a name when it is assigned, or at the end."""
-
-    gate: str
-    operands: "list[_Value]"
-    attributes: dict[str, Any]
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """An output of a gate, by its name."""
-
-    call: _Call
-    name: str
-
-
-_Value: TypeAlias = _Input | _Call | _Output | int | float
-
 _ELSEWHERE: Final = {
     "and": "write logical_and(x, y)",
     "or": "write logical_or(x, y)",
@@ -86,61 +61,6 @@ _ELSEWHERE: Final = {
     "=": "names are letters, digits and '_'; write 'name = ...'",
 }
 """What to write instead of what Python has and expressions have not."""
-
-
-@dataclass(slots=True)
-class _Graph:
-    """What has been read so far."""
-
-    inputs: dict[str, _Input] = field(default_factory=dict)
-    calls: list[_Call] = field(default_factory=list)
-    assigned: dict[str, _Value] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-
-    def call(self, gate: str, operands: list[_Value], attributes: dict[str, Any] | None = None) -> _Call:
-        call = _Call(gate, operands, attributes or {})
-        self.calls.append(call)
-        return call
-
-    def look_up(self, name: str) -> _Value:
-        self.used.add(name)
-        if name in self.assigned:
-            return self.assigned[name]
-        return self.inputs.setdefault(name, _Input(name))
-
-    def document(self) -> GraphDocument:
-        counts: dict[str, int] = {}
-        for call in self.calls:
-            if call.name is None:
-                counts[call.gate] = counts.get(call.gate, 0) + 1
-                # No name in an expression holds a dot followed by a digit, so these cannot clash.
-                call.name = f"{call.gate}.{counts[call.gate]}"
-        constants: dict[str, ConstantEntry] = {}
-
-        def refer(value: _Value) -> str:
-            if isinstance(value, _Input | _Call):
-                return str(value.name)
-            if isinstance(value, _Output):
-                return f"{value.call.name}:{value.name}"
-            entry = ConstantEntry(name=f"constant.{len(constants) + 1}", value=value)
-            return constants.setdefault(repr(value), entry).name
-
-        nodes = tuple(
-            NodeEntry(
-                name=str(call.name),
-                gate=call.gate,
-                operands=tuple(refer(operand) for operand in call.operands),
-                attributes=call.attributes,
-            )
-            for call in self.calls
-        )
-        outputs = tuple(
-            OutputEntry(name=name, source=refer(value))
-            for name, value in self.assigned.items()
-            if name not in self.used
-        )
-        inputs = tuple(InputEntry(name=name) for name in self.inputs)
-        return GraphDocument(inputs=inputs, constants=tuple(constants.values()), nodes=nodes, outputs=outputs)
 
 
 def document_from_expression(text: str) -> GraphDocument:
@@ -158,6 +78,41 @@ def document_from_expression(text: str) -> GraphDocument:
     return _Parser(text).parse()
 
 
+def placed(error: GraphsvcError, text: str) -> GraphsvcError:
+    """Return an error at a gate with its place in the expression said, as that of a syntax error is.
+
+    Args:
+        error: An error of the graph that `text` makes; the facts `node` or `gates` say where it happened.
+        text: The expression; anything else, such as a document, has no places.
+
+    Returns:
+        A copy with line, column and caret in its message, and the facts `line` and `column`; the error itself where it
+        says its place already, or happened at no gate.
+    """
+    start = _start_of(error.facts, text)
+    if start is None:
+        return error
+    line, column, shown = pointed(text, start)
+    made = error.again()
+    made.message = f"{error.message} At line {line}, column {column}:\n{shown}"
+    made.facts = error.facts | {"line": str(line), "column": str(column)}
+    made.args = (made.message,)
+    return made
+
+
+def _start_of(facts: Mapping[str, str], text: str) -> int | None:
+    if "line" in facts or not facts.keys() & {"node", "gates"}:
+        return None
+    try:
+        parser = _Parser(text)
+        parser.parse()
+    except GraphError:
+        return None
+    node, unknown = facts.get("node"), facts.get("gates", "").split(",")[0]
+    found = (call for call in parser.graph.calls if (call.name == node if node else call.gate == unknown))
+    return next((call.start for call in found), None)
+
+
 class _Parser:
     """Reads tokens from left to right, with one token of lookahead; operators by precedence climbing."""
 
@@ -171,7 +126,7 @@ class _Parser:
         self.tokens = list(tokenize(text))
         self.at = 0
         self.depth = 0
-        self.graph = _Graph()
+        self.graph = Draft()
 
     def refuse(self, problem: str, start: int) -> NoReturn:
         refuse(self.text, problem, start)
@@ -204,7 +159,7 @@ class _Parser:
     # Statements
 
     def parse(self) -> GraphDocument:
-        bare: list[tuple[int, _Value]] = []
+        bare: list[tuple[int, DraftValue]] = []
         while self.at < len(self.tokens):
             if self.token.kind == "end":
                 self.advance()
@@ -234,12 +189,12 @@ class _Parser:
             self.refuse(f"{target.text!r} is used before it is assigned; assign it first", target.start)
         self.assign(target.text, value)
 
-    def assign(self, name: str, value: _Value) -> None:
-        if isinstance(value, _Call) and value.name is None:
+    def assign(self, name: str, value: DraftValue) -> None:
+        if isinstance(value, DraftCall) and value.name is None:
             value.name = name
         self.graph.assigned[name] = value
 
-    def name_bare(self, bare: list[tuple[int, _Value]]) -> None:
+    def name_bare(self, bare: list[tuple[int, DraftValue]]) -> None:
         if not bare:
             return
         value = bare[0][1]
@@ -265,7 +220,7 @@ class _Parser:
         self.depth -= 1
         return result
 
-    def expression(self, least: int = 0) -> _Value:
+    def expression(self, least: int = 0) -> DraftValue:
         """Read operators of precedence `least` or more, and what stands between them."""
         left = self.signed()
         while self.token.kind == "symbol" and self.token.text in _BINARY:
@@ -283,51 +238,51 @@ class _Parser:
                 self.refuse("Comparisons cannot be chained; compare twice", self.token.start)
         return left
 
-    def signed(self) -> _Value:
+    def signed(self) -> DraftValue:
         sign = self.token
         if self.found("-"):
             value = self.nested(lambda: self.expression(_SIGN))
-            return -value if isinstance(value, int | float) else self.graph.call("negative", [value])
+            return -value if isinstance(value, int | float) else self.graph.call("negative", [value], sign.start)
         if self.found("+"):
-            return cast(_Value, self.nested(lambda: self.expression(_SIGN)))
+            return cast(DraftValue, self.nested(lambda: self.expression(_SIGN)))
         value = self.primary()
         while self.token.text in ("[", ".") and self.token.kind == "symbol":
             value = self.index(value, sign) if self.token.text == "[" else self.output(value, self.advance())
         return value
 
-    def output(self, value: _Value, dot: Token) -> _Output:
+    def output(self, value: DraftValue, dot: Token) -> DraftOutput:
         """Read the name of an output behind the dot."""
         name = self.advance().text
         return self.named(value, name, dot.start)
 
-    def named(self, value: _Value, name: str, start: int) -> _Output:
-        if not isinstance(value, _Call) or "." in name or len(name) > 128:
+    def named(self, value: DraftValue, name: str, start: int) -> DraftOutput:
+        if not isinstance(value, DraftCall) or "." in name or len(name) > 128:
             self.refuse("Only the output of a gate stands behind a dot, as in svd(a).s", start)
-        return _Output(value, name)
+        return DraftOutput(value, name)
 
-    def combine(self, operator: Token, gate: str, left: _Value, right: _Value) -> _Value:
+    def combine(self, operator: Token, gate: str, left: DraftValue, right: DraftValue) -> DraftValue:
         if isinstance(left, int | float) and isinstance(right, int | float):
             folded = _folded(operator.text, left, right)
             if isinstance(folded, int) and abs(folded) >= 2**63:
                 self.refuse("The integers here grow beyond 64 bits; write one of them as a float", operator.start)
             if folded is not None:
                 return folded
-        return self.graph.call(gate, [left, right])
+        return self.graph.call(gate, [left, right], operator.start)
 
-    def primary(self) -> _Value:
+    def primary(self) -> DraftValue:
         token = self.advance()
         if token.kind == "number":
             return self.number(token)
         if token.kind == "name":
             if self.found("("):
-                return cast(_Value, self.nested(lambda: self.gate_call(token)))
+                return cast(DraftValue, self.nested(lambda: self.gate_call(token)))
             head, dot, name = token.text.partition(".")
             if dot and head in self.graph.assigned:
                 return self.named(self.graph.look_up(head), name, token.start + len(head))
             self.check_name(token)
             return self.graph.look_up(token.text)
         if token.text == "(":
-            value: _Value = self.nested(self.expression)
+            value: DraftValue = self.nested(self.expression)
             self.expect(")", "to close the parenthesis")
             return value
         self.at -= 1
@@ -340,10 +295,10 @@ class _Parser:
             self.refuse("The integer does not fit 64 bits; write it as a float", token.start)
         return int(token.text)
 
-    def gate_call(self, gate: Token) -> _Value:
+    def gate_call(self, gate: Token) -> DraftValue:
         if keyword.iskeyword(gate.text) or len(gate.text) > 128:
             self.refuse(f"{quoted(gate.text)} is no gate", gate.start)
-        operands: list[_Value] = []
+        operands: list[DraftValue] = []
         attributes: dict[str, Any] = {}
         while not self.found(")"):
             if self.token.kind == "name" and self.tokens[self.at + 1].text == "=":
@@ -362,13 +317,13 @@ class _Parser:
         if not operands:
             self.refuse(f"{gate.text!r} is called without operands", gate.start)
         if gate.text in ("max", "min") and len(operands) > 1 and not attributes:
-            return self.pairwise(f"{gate.text}imum", operands)
-        return self.graph.call(gate.text, operands, attributes)
+            return self.pairwise(f"{gate.text}imum", operands, gate.start)
+        return self.graph.call(gate.text, operands, gate.start, attributes)
 
-    def pairwise(self, gate: str, operands: list[_Value]) -> _Value:
+    def pairwise(self, gate: str, operands: list[DraftValue], start: int) -> DraftValue:
         value = operands[0]
         for operand in operands[1:]:
-            value = self.graph.call(gate, [value, operand])
+            value = self.graph.call(gate, [value, operand], start)
         return value
 
     # What is written out: attributes and indices
@@ -398,7 +353,8 @@ class _Parser:
                 break
         return tuple(items)
 
-    def index(self, value: _Value, start: Token) -> _Value:
+    def index(self, value: DraftValue, start: Token) -> DraftValue:
+        bracket = self.token.start
         self.expect("[", "before an index")
         if isinstance(value, int | float):
             self.refuse("A number has no index", start.start)
@@ -410,7 +366,7 @@ class _Parser:
                 break
         if not items:
             self.refuse("The index is empty", self.token.start)
-        return self.graph.call("getitem", [value], {"index": tuple(items)})
+        return self.graph.call("getitem", [value], bracket, {"index": tuple(items)})
 
     def index_item(self) -> Any:
         if self.found("..."):

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 from graphsvc.errors import ExpressionError, quoted
 
-__all__ = ["Token", "refuse", "tokenize"]
+__all__ = ["Token", "pointed", "refuse", "tokenize"]
 
 _TOKEN: Final = re.compile(
     r"(?P<space>[ \t\r\f]+|\#[^\n]*|\\\n)"
@@ -62,10 +62,14 @@ def tokenize(text: str) -> Iterator[Token]:
 
 def refuse(text: str, problem: str, start: int) -> NoReturn:
     """Raise an ExpressionError that says what is wrong, with line and column, and points at it."""
-    line = text.count("\n", 0, start) + 1
-    begin = text.rfind("\n", 0, start) + 1
-    column = start - begin + 1
-    shown = text[max(begin, start - 60) : start + 20].split("\n")[0]
-    caret = " " * (start - max(begin, start - 60)) + "^"
-    msg = f"{problem}, at line {line}, column {column}.\n    {shown}\n    {caret}"
+    line, column, shown = pointed(text, start)
+    msg = f"{problem}, at line {line}, column {column}.\n{shown}"
     raise ExpressionError(msg, line=str(line), column=str(column))
+
+
+def pointed(text: str, start: int) -> tuple[int, int, str]:
+    """Return the line and the column of a place, counted from 1, and what stands around it with a caret below."""
+    begin = text.rfind("\n", 0, start) + 1
+    left = max(begin, start - 60)
+    shown = text[left : start + 20].split("\n")[0]
+    return text.count("\n", 0, start) + 1, start - begin + 1, f"    {shown}\n    {' ' * (start - left)}^"

@@ -76,6 +76,36 @@ def test_calls_over_the_queue_are_refused_at_once_and_tried_again_with_success()
     assert refused
 
 
+def test_a_stock_client_is_answered_or_told_that_the_server_is_busy():
+    """Of 1,800 calls at once over 12 new connections, none is ended by gRPC itself: not UNAVAILABLE, not CANCELLED."""
+    graph = graphsvc.parse("a = x @ y\nb = a @ a\nf = sum(b @ b)")
+    request = service_pb2.EvaluateRequest(inputs=named_tensors({"x": np.ones((300, 1)), "y": np.ones((1, 300))}))
+    request.graph.CopyFrom(graph_from_document(graph.document()))
+
+    async def outcome(ask: grpc.aio.UnaryUnaryMultiCallable) -> str:
+        try:
+            await ask(request)
+        except grpc.aio.AioRpcError as error:
+            details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
+            info = error_details_pb2.ErrorInfo()
+            found = any(detail.Unpack(info) for detail in status_pb2.Status.FromString(details).details)
+            return f"{error.code().name} {info.reason if found else 'without a reason'}"
+        return "OK"
+
+    async def outcomes(address: str) -> set[str]:
+        # Each its own connection, where gRPC would let them share one.
+        channels = [grpc.aio.insecure_channel(address, [("number", number)]) for number in range(12)]
+        asks = [service_pb2_grpc.GraphServiceStub(channel).Evaluate for channel in channels]
+        try:
+            return set(await asyncio.gather(*(outcome(ask) for ask in asks for _ in range(150))))
+        finally:
+            for channel in channels:
+                await channel.close()
+
+    with serving(environment={"GRAPHSVC_THREADS": "1", "GRAPHSVC_QUEUE_LENGTH": "8"}) as address:
+        assert asyncio.run(outcomes(address)) == {"OK", "RESOURCE_EXHAUSTED SERVER_BUSY"}
+
+
 def settings(**changes: object) -> Settings:
     return Settings(memory_bytes=10 * MIB, max_run_bytes=8 * MIB, queue_length=4, **changes)
 

@@ -7,7 +7,7 @@ import pytest
 
 import graphsvc
 from graphsvc import errors
-from graphsvc.expression import MAX_LENGTH
+from graphsvc.expression import MAX_LENGTH, placed
 
 VALUES = {"x": 1.3, "y": -0.7, "z": 2.9}
 
@@ -212,3 +212,40 @@ def test_a_literal_divided_by_zero_is_infinite():
     """What Python would refuse is left to the gate, which follows IEEE 754."""
     outputs, _ = graphsvc.parse("f = x + 1 / 0").value_and_grad({"x": 1.0}, wrt=[])
     assert outputs["f"] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "place"),
+    [
+        ("f = sinn(x)", {"gates": "sinn"}, (1, 5)),
+        ("q = x + y  # sinn\nf = q * sinn(sinn(q))", {"gates": "sinn,coss"}, (2, 14)),
+        ("q = W @ x\nf = sum(q**2)", {"node": "q"}, (1, 7)),
+        ("q = W @ x\nf = sum(q**2)", {"node": "power.1"}, (2, 10)),
+        ("f = max(x, y, z)", {"node": "maximum.1"}, (1, 5)),
+        ("f = -x[0:2]", {"node": "getitem.1"}, (1, 7)),
+        ("f = -x[0:2]", {"node": "f"}, (1, 5)),
+        ("x + y", {"node": "f"}, (1, 3)),
+    ],
+)
+def test_an_error_at_a_gate_has_its_place(text: str, facts: dict[str, str], place: tuple[int, int]):
+    """Line, column and a caret below the gate or the operator, as those of a syntax error."""
+    error = placed(errors.GraphError("It is wrong.", **facts), text)
+    assert (int(error.facts["line"]), int(error.facts["column"])) == place
+    *_, shown, caret = error.message.split("\n")
+    assert shown.strip() == text.split("\n")[place[0] - 1]
+    assert caret.index("^") - 4 == place[1] - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("f = x * x", {"input": "x"}),
+        ("f = x * x", {"node": "g"}),
+        ('{"graphsvc": 1}', {"node": "f"}),
+        ("(", {"node": "f"}),
+    ],
+)
+def test_an_error_elsewhere_stays_as_it_is(text: str, facts: dict[str, str]):
+    """At an input, at a node of something else, and in what is no expression."""
+    error = errors.GraphError("It is wrong.", **facts)
+    assert placed(error, text) is error

@@ -3,10 +3,14 @@
 import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -150,9 +154,22 @@ def test_large_arrays_are_thinned_and_their_gradients_whole(ask: Ask):
     assert np.size(shown["elements"]) <= 64 * 64
 
 
+SHAPES = {"node": "f", "line": "1", "column": "7"}
+
 BAD = {
     "syntax": ({"graph": "f = (x + ) * z"}, 400, "EXPRESSION_INVALID", {"line": "1", "column": "10"}),
-    "gate": ({"graph": "f = sigmoyd(x)"}, 404, "GATE_NOT_FOUND", {"gates": "sigmoyd"}),
+    "gate": (
+        {"graph": "q = x + y\nf = 2 * sigmoyd(q)"},
+        404,
+        "GATE_NOT_FOUND",
+        {"gates": "sigmoyd", "line": "2", "column": "9"},
+    ),
+    "attribute": (
+        {"graph": "f = 1 + sum(x, axs=0)"},
+        400,
+        "ATTRIBUTE_INVALID",
+        {"node": "sum.1", "line": "1", "column": "9"},
+    ),
     "not a document": ({"graph": "{}"}, 400, "NOT_A_GRAPH", {}),
     "key twice": ({"graph": '{"graphsvc": 1, "graphsvc": 1}'}, 400, "NOT_A_GRAPH", {}),
     "no graph": ({}, 400, "REQUEST_INVALID", {"path": "graph"}),
@@ -161,7 +178,7 @@ BAD = {
     "unknown input": ({"graph": "f = x * x", "inputs": {"x": 1, "y": 1}}, 400, "INPUT_UNKNOWN", {"input": "y"}),
     "text": ({"graph": "f = x * x", "inputs": {"x": "one"}}, 400, "REQUEST_INVALID", {"input": "x"}),
     "ragged": ({"graph": "f = x * x", "inputs": {"x": [[1], [1, 2]]}}, 400, "SHAPE_MISMATCH", {"input": "x"}),
-    "shapes": ({"graph": "f = x @ y", "inputs": {"x": [1], "y": [1, 2]}}, 400, "SHAPE_MISMATCH", {"node": "f"}),
+    "shapes": ({"graph": "f = x @ y", "inputs": {"x": [1], "y": [1, 2]}}, 400, "SHAPE_MISMATCH", SHAPES),
     "no array": (
         {"graph": "f = x * x", "inputs": {"x": {"dtype": "bool", "shape": [0], "data": [1]}}},
         400,
@@ -180,6 +197,23 @@ def test_bad_questions_are_told_with_their_place(ask: Ask, name: str):
     got, answer = ask("POST", path, body)
     assert (got, answer["reason"]) == (status, reason)
     assert facts.items() <= answer["facts"].items()
+    assert ("^" in answer["message"]) == ("line" in facts)
+
+
+def test_messages_speak_of_what_is_on_the_page(ask: Ask):
+    """Of no command and of no argument of Python; of a long error as much as elsewhere."""
+    _, answer = ask("POST", "/api/graph", {"graph": f"f = {'x + ' * 300}{'g' * 100}(x)"})
+    assert answer["message"].endswith("^")
+    assert "Gates, above, lists all." in answer["message"]
+    assert "graphsvc gates" not in answer["message"]
+    for graph, said in {
+        "a = x * x; b = x + 1": "Write it beside an output, as at da =.",
+        "f = x * array": "Write it beside the output, at df =, or make it one number, as by sum(...).",
+        "f = x > 1": "Output 'f' is bool and has no gradient.",
+    }.items():
+        inputs = {"x": 1, "array": [1, 2]} if "array" in graph else {"x": 1}
+        _, answer = ask("POST", "/api/evaluate", {"graph": graph, "inputs": inputs})
+        assert answer["note"].endswith(said)
 
 
 SCRIPT_AS_A_NAME = {
@@ -349,3 +383,69 @@ def test_the_page_listens_on_other_names_of_this_machine(host: str):
     with page_serving("--http", f"{host}:0") as url:
         assert url.startswith(f"http://{host}:")
         assert request(url.removeprefix("http://").strip("/"), "GET", "/healthz")[0] == 200
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[tuple[str, int]]:
+    """A server that waits for its clients one second."""
+    with page_serving(environment={"GRAPHSVC_STALL_SECONDS": "1"}) as url:
+        host, port = url.removeprefix("http://").strip("/").split(":")
+        yield host, int(port)
+
+
+HEAD = b"POST /api/graph HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 400\r\n\r\n"
+AFTER_AN_ANSWER = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400\r\n\r\n"
+SLOW = {
+    "nothing": (b"", b""),
+    "a head": (b"GET / HTTP/1.1\r\nX: ", b"x"),
+    "a second head": (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: ", b"x"),
+    "a body": (HEAD, b" "),
+    "a body that nobody reads": (AFTER_AN_ANSWER, b" "),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_slow_client_is_hung_up_on(impatient: tuple[str, int], name: str):
+    """Whatever it goes on sending bit by bit, the connection ends."""
+    first, more = SLOW[name]
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(first)
+        dripping = threading.Event()
+
+        def drip() -> None:
+            with suppress(OSError):
+                while not dripping.wait(0.1) and more:
+                    connection.sendall(more)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with suppress(ConnectionResetError):
+                while connection.recv(2**16):
+                    pass
+        finally:
+            dripping.set()
+            thread.join()
+
+
+def test_a_client_that_reads_nothing_is_hung_up_on(impatient: tuple[str, int]):
+    """Answers that it does not take are not kept for it."""
+    with socket.create_connection(impatient, timeout=20) as connection:
+        asked = 400
+        connection.sendall(b"GET /api/gates HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        # What the kernels hold is there; the rest is gone once the server gave up.
+        time.sleep(4)
+        received = bytearray()
+        with suppress(ConnectionResetError):
+            while part := connection.recv(2**20):
+                received += part
+        assert 0 < received.count(b"HTTP/1.1 200 OK") < asked
+
+
+def test_slow_clients_give_their_places_back(impatient: tuple[str, int]):
+    """As many as there may be keep others out for a moment alone."""
+    with ExitStack() as stack:
+        for _ in range(256):
+            stack.enter_context(socket.create_connection(impatient, timeout=20))
+        while request(f"{impatient[0]}:{impatient[1]}", "GET", "/healthz")[0] != 200:
+            time.sleep(0.1)

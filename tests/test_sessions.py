@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent import futures
 
 import grpc
 import numpy as np
@@ -133,6 +134,21 @@ def test_many_threads_share_a_session(client: graphsvc.Client):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_more_threads_than_streams_are_all_answered(client: graphsvc.Client):
+    """Each with its own numbers."""
+    graph = graphsvc.parse("f = sum(x * 2)")
+    remote = client.graph(graph)
+    barrier = threading.Barrier(80)
+
+    def ask(number: int) -> list[float]:
+        barrier.wait(60)
+        return [float(remote.value_and_grad({"x": np.array([number, i])})[0]["f"]) for i in range(20)]
+
+    with futures.ThreadPoolExecutor(80) as pool:
+        for number, answers in enumerate(pool.map(ask, range(80))):
+            assert answers == [2.0 * (number + i) for i in range(20)]
 
 
 def test_a_refusal_in_a_session_ends_nothing_else(client: graphsvc.Client):
@@ -410,12 +426,12 @@ def test_put_tensor_over_the_wire(target: str):
 
 
 def test_a_closed_client_leaves_no_thread(target: str):
-    """The threads of a session end with it."""
+    """Neither one of ours nor one of gRPC."""
     others = threading.enumerate()
     for _ in range(3):
         with graphsvc.connect(target) as client:
             client.graph(GRAPH).value_and_grad({"x": values(3)}, output_gradients=LOSS)
-    sessions = [thread for thread in threading.enumerate() if thread not in others and "session" in thread.name]
-    for thread in sessions:
+    left = [thread for thread in threading.enumerate() if thread not in others]
+    for thread in left:
         thread.join(10)
-    assert not [thread for thread in sessions if thread.is_alive()]
+    assert not [thread for thread in left if thread.is_alive()]

@@ -1,10 +1,11 @@
 """What commands have in common: graphs, inputs and targets as they are written on a command line."""
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from graphsvc.arrays import Array
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.reading import load, parse, with_integers
+from graphsvc.errors import GraphsvcError
+from graphsvc.expression import placed
 from graphsvc.plaindata import number_from_data
 
 if TYPE_CHECKING:
@@ -28,8 +31,20 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-graph_argument = click.argument("graph")
 inputs_argument = click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+
+
+def graph_argument(command: _F) -> _F:
+    """Add GRAPH; an error at a gate of an expression says where that stands."""
+
+    @functools.wraps(command)
+    def placing(*, graph: str, **others: Any) -> Any:
+        try:
+            return command(graph=graph, **others)
+        except GraphsvcError as error:
+            raise placed(error, graph) from error
+
+    return click.argument("graph")(cast(_F, placing))
 
 
 def remote_options(command: _F) -> _F:

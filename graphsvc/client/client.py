@@ -21,7 +21,7 @@ from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import patiently
 from graphsvc.client.progress import tracked
 from graphsvc.client.question import Question, Residents
-from graphsvc.client.sessions import Session, SessionLostError, ask_alone, wants_stream
+from graphsvc.client.sessions import Sessions, ask_alone, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
@@ -87,7 +87,7 @@ class Client:
         self._channel: grpc.Channel | None = None
         # Making one takes longer than a small call.
         self._methods: dict[str, Callable[..., bytes]] = {}
-        self._session: Session | None = None
+        self._sessions: Sessions | None = None
         self._process = 0
 
     def value_and_grad(
@@ -99,6 +99,7 @@ class Client:
         outputs: Iterable[str] | None = None,
         *,
         vectors: int | None = None,
+        debug: bool = False,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph on the server; see `ComputationalGraph.value_and_grad`.
@@ -112,12 +113,13 @@ class Client:
             output_gradients: The gradient that arrives at each output; None means 1 for one output of one element.
             outputs: Outputs that are wanted; None means all.
             vectors: How many gradients arrive at each output; see `ComputationalGraph.value_and_grad`.
+            debug: Whether to find the gates that first made a NaN or an infinity: `gradients.diagnosis`.
             timeout: Seconds that the call may take; None means the client's own.
 
         Raises:
             GraphsvcError: As in process, and ServiceError where server or network fail.
         """
-        question = Question(inputs, wrt, output_gradients, outputs, vectors)
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, debug=debug)
         answer: tuple[dict[str, Array], InputGradients] = self.ask(graph, question, timeout)
         return answer
 
@@ -184,7 +186,7 @@ class Client:
         return answer
 
     def graph(self, graph: ComputationalGraph, resident: Mapping[str, object] | None = None) -> "RemoteGraph":
-        """Return the graph as one that runs on the server, for many calls: they share one stream.
+        """Return the graph as one that runs on the server, for many calls, which go over streams that stay open.
 
         Args:
             graph: The graph.
@@ -237,40 +239,22 @@ class Client:
         """Close the connection; the next call opens another."""
         with self._lock:
             channel, self._channel = self._channel, None
-            session, self._session = self._session, None
-        if self._process == os.getpid():
-            if session is not None:
-                session.close()
-            if channel is not None:
-                channel.close()
+            sessions, self._sessions = self._sessions, None
+        if channel is not None and sessions is not None and self._process == os.getpid():
+            sessions.close()
+            channel.close()
 
-    def _connected(self) -> grpc.Channel:
+    def _connected(self) -> tuple[grpc.Channel, Sessions]:
         with self._lock:
             # A channel does not survive a fork.
-            if self._channel is None or self._process != os.getpid():
+            if self._channel is None or self._sessions is None or self._process != os.getpid():
                 check_process()
                 self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
                 self._methods = {name: self._channel.unary_unary(path) for name, path in METHODS.items()}
-                self._session = None
+                # Bytes, because a chunk is not worth a message.
+                self._sessions = Sessions(self._channel.stream_stream(METHODS["Session"]), self.target)
                 self._process = os.getpid()
-            return self._channel
-
-    def _stream(self) -> Any:
-        # Bytes, because a chunk is not worth a message.
-        return self._connected().stream_stream(METHODS["Session"])
-
-    def _open_session(self) -> Session:
-        """Return the stream that small questions share, opened if there is none."""
-        self._connected()
-        session = self._session
-        if session is not None and not session.is_lost:
-            return session
-        opener = self._stream()
-        with self._lock:
-            # Another thread may have been faster.
-            if self._session is None or self._session.is_lost:
-                self._session = Session(opener, self.target)
-            return self._session
+            return self._channel, self._sessions
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
@@ -286,21 +270,23 @@ class Client:
             msg = "The client was closed during the call."
             raise StoppedError(msg) from error
 
-    def ask(self, graph: ComputationalGraph, question: Question, timeout: float | None, *, shared: bool = False) -> Any:
+    def ask(
+        self, graph: ComputationalGraph, question: Question, timeout: float | None, *, session: bool = False
+    ) -> Any:
         """Put a question to the server.
 
         Args:
             graph: The graph.
             question: What is asked of it.
             timeout: See `value_and_grad`.
-            shared: Whether it goes over the stream that calls share.
+            session: Whether it goes over a stream that stays open, where one is free.
         """
         conversation = converse(graph, question, self._known)
         try:
             asked = next(conversation)
             while True:
                 try:
-                    answer = self._answered(asked, self._seconds(timeout), shared=shared)
+                    answer = self._answered(asked, self._seconds(timeout), session=session)
                 except GraphsvcError as error:
                     asked = conversation.throw(error)
                 else:
@@ -308,30 +294,20 @@ class Client:
         except StopIteration as stop:
             return stop.value
 
-    def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
-        if not asked.beside and not shared:
+    def _answered(self, asked: Asked, seconds: float | None, *, session: bool) -> Any:
+        channel, sessions = self._connected()
+        session = session and not sessions.are_busy and not asked.beside
+        if not asked.beside and not session:
             try:
                 return asked.read(self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise
-        alone = asked.beside or not shared
-        return patiently(lambda left: self._alone(asked, left) if alone else self._in_session(asked, left), seconds)
-
-    def _alone(self, asked: Asked, seconds: float | None) -> Any:
-        """Ask one question on a stream of its own."""
-        return ask_alone(self._stream(), asked, seconds, self.target)
-
-    def _in_session(self, asked: Asked, seconds: float | None) -> Any:
-        for last in (False, True):
-            try:
-                session = self._open_session()
-                return session.finish(session.start(asked, seconds), seconds)
-            except SessionLostError as lost:
-                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
-                if last or lost.is_closed:
-                    raise lost.error from None
-        raise AssertionError
+        if session:
+            return patiently(lambda left: sessions.ask(asked, left), seconds)
+        # Bytes, because a chunk is not worth a message.
+        opener: Any = channel.stream_stream(METHODS["Session"])
+        return patiently(lambda left: ask_alone(opener, asked, left, self.target), seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -353,7 +329,7 @@ def _unpickled(target: str, timeout: float | None) -> Client:
 
 
 class RemoteGraph:
-    """A graph that runs on a server, with inputs that the server keeps. Its calls share one stream."""
+    """A graph that runs on a server, with inputs that the server keeps. Its calls go over streams that stay open."""
 
     def __init__(self, client: Client, graph: ComputationalGraph, residents: Residents | None = None) -> None:
         self._client = client
@@ -368,10 +344,12 @@ class RemoteGraph:
         outputs: Iterable[str] | None = None,
         *,
         vectors: int | None = None,
+        debug: bool = False,
         timeout: float | None = None,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run the graph on the server; see `Client.value_and_grad`. `wrt` is None for every input that is given."""
-        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=self._residents)
+        residents = self._residents
+        question = Question(inputs, wrt, output_gradients, outputs, vectors, residents=residents, debug=debug)
         answer: tuple[dict[str, Array], InputGradients] = self._ask(question, timeout)
         return answer
 
@@ -483,7 +461,7 @@ class RemoteGraph:
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, question: Question, timeout: float | None) -> Any:
-        return self._client.ask(self._graph, question, timeout, shared=True)
+        return self._client.ask(self._graph, question, timeout, session=True)
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> Client:

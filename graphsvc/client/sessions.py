@@ -1,145 +1,141 @@
-"""A client's end of sessions: one stream for many small questions, and one of its own for each large one."""
+"""A blocking client's end of sessions: streams that stay open for small questions, and one of its own for a large one.
+
+A stream has one question at a time, whose answer is read by who asked it: to hand answers from a thread that reads to
+those that wait would take longer than to compute them.
+"""
 
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
+from graphsvc.client.alarm import Alarm
 from graphsvc.client.asked import Asked, Listener
 from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, StoppedError, UnreachableError
 from graphsvc.wire.status import error_from_rpc
 
-__all__ = ["Session", "SessionLostError", "Waiting", "ask_alone", "late", "wants_stream"]
+__all__ = ["MOST_STREAMS", "Sessions", "ask_alone", "closed", "late", "raised", "told", "wants_stream"]
+
+MOST_STREAMS: Final = 64
+"""How many stay open; a connection has room for about a hundred calls."""
 
 Opener = Callable[..., Any]
 """Opens a stream of bytes: takes the messages and a timeout."""
 
 
-class SessionLostError(Exception):
-    """The stream ended before the answer came; `error` says why.
+class _Stream:
+    """A stream that stays open until server, network or client end it."""
 
-    What was asked may be asked again, unless the client was closed: `is_closed`.
-    """
-
-    def __init__(self, error: GraphsvcError) -> None:
-        super().__init__(error)
-        self.error = error
-        self.is_closed = type(error) is StoppedError
-
-
-class Waiting:
-    """Somebody who waits for the answer to the request of this number."""
-
-    __slots__ = ("_come", "answer", "number")
-
-    def __init__(self, number: int) -> None:
-        """Wait from now on."""
-        self._come = threading.Lock()
-        self._come.acquire()
-        self.number = number
-        self.answer: Any = None
-
-    def give(self, answer: Any) -> None:
-        """Give the answer, once."""
-        self.answer = answer
-        self._come.release()
-
-    def wait(self, seconds: float | None) -> bool:
-        """Return whether the answer came in so many seconds."""
-        return self._come.acquire(timeout=-1 if seconds is None else seconds)
-
-
-class Session:
-    """A stream that carries many questions at once. Safe for many threads.
-
-    A thread of its own reads the answers. It lasts until the server or the network ends it; `is_lost` tells.
-    """
-
-    def __init__(self, opener: Opener, target: str) -> None:
-        """Open the stream."""
-        self._target = target
+    def __init__(self, opener: Opener) -> None:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._listener = Listener()
-        # Who takes one out gives it its answer, so that none gets two.
-        self._waiting: dict[int, Waiting] = {}
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._lost: GraphsvcError | None = None
         self._stream = opener(iter(self._outgoing.get, None), timeout=None)
-        threading.Thread(target=self._read, name="graphsvc-session", daemon=True).start()
+        self.cancel: Callable[[], object] = self._stream.cancel
+        # Ends the thread in which gRPC waits for more to send.
+        self._stream.add_callback(lambda: self._outgoing.put(None))
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the stream has ended, so that another is needed."""
-        return self._lost is not None
+    def is_open(self) -> bool:
+        """Whether a question may go over it."""
+        return bool(self._stream.is_active())
 
-    def start(self, asked: Asked, seconds: float | None) -> Waiting:
-        """Ask, and return what `finish` takes.
+    def ask(self, asked: Asked, seconds: float | None, target: str) -> Any:
+        """Return the answer to a question, which may be an error that the server gave for it."""
+        number = next(self._numbers)
+        self._listener.expect(number, asked)
+        for message in asked.messages(number, seconds):
+            self._outgoing.put(message)
+        return _heard(self._stream, self._listener, number, target)
+
+
+class Sessions:
+    """The streams of a client that stay open. Safe for many threads."""
+
+    def __init__(self, opener: Opener, target: str) -> None:
+        """Open none yet."""
+        self._opener = opener
+        self._target = target
+        self._lock = threading.Lock()
+        self._streams: set[_Stream] = set()
+        # The one used last is asked next: its way is warm, and those that are too many end by themselves.
+        self._free: list[_Stream] = []
+        self._alarm: Alarm | None = None
+        self._is_closed = False
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether there are as many questions on their way as there may be streams."""
+        return not self._free and len(self._streams) >= MOST_STREAMS
+
+    def ask(self, asked: Asked, seconds: float | None) -> Any:
+        """Ask a question, and return what was read.
 
         Raises:
-            SessionLostError: The stream has ended.
+            DeadlineError: The answer did not come in so many seconds.
+            GraphsvcError: The server refused, or cannot be reached.
         """
-        waiting = Waiting(next(self._numbers))
-        with self._lock:
-            if self._lost:
-                raise SessionLostError(self._lost)
-            self._listener.expect(waiting.number, asked)
-            self._waiting[waiting.number] = waiting
-            # Nothing may come between a request and its chunks.
-            for message in asked.messages(waiting.number, seconds):
-                self._outgoing.put(message)
-        return waiting
-
-    def finish(self, waiting: Waiting, seconds: float | None) -> Any:
-        """Wait for an answer, and return what was read.
-
-        Raises:
-            SessionLostError: The stream ended before.
-            DeadlineError: It did not come in so many seconds.
-            GraphsvcError: The server refused.
-        """
-        if not waiting.wait(seconds):
-            self._waiting.pop(waiting.number, None)
-            raise late()
-        if isinstance(waiting.answer, Exception):
-            raise waiting.answer
-        return waiting.answer
+        end = None if seconds is None else time.monotonic() + seconds
+        for last in (False, True):
+            left = None if end is None else end - time.monotonic()
+            try:
+                answer = self._asked(asked, left)
+            except (grpc.RpcError, UnreachableError) as error:
+                if self._is_closed:
+                    raise closed() from None
+                if end is not None and time.monotonic() >= end:
+                    raise late() from None
+                # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
+                if last:
+                    raise told(error, self._target) from None
+            else:
+                return raised(answer)
+        raise AssertionError
 
     def close(self) -> None:
-        """End the stream; who waits for an answer gets an error."""
-        self._lose(StoppedError("The client was closed during the call."))
-        self._outgoing.put(None)
-        self._stream.cancel()
-
-    def _read(self) -> None:
-        try:
-            for data in self._stream:
-                if (heard := self._listener.hear(data)) is not None:
-                    number, answer = heard
-                    if waiting := self._waiting.pop(number, None):
-                        waiting.give(answer)
-            self._lose(UnreachableError(f"The server at {self._target!r} ended the session.", target=self._target))
-        except grpc.RpcError as error:
-            self._lose(error_from_rpc(error, self._target))
-        except GraphsvcError as error:
-            # It ends here, whatever the server does.
-            self._stream.cancel()
-            self._lose(error)
-        finally:
-            # Ends the thread in which gRPC waits for more to send.
-            self._outgoing.put(None)
-
-    def _lose(self, error: GraphsvcError) -> None:
+        """End all streams; who waits for an answer gets an error."""
         with self._lock:
-            if self._lost:
-                return
-            self._lost = error
-        for number in list(self._waiting):
-            if waiting := self._waiting.pop(number, None):
-                waiting.give(SessionLostError(error))
+            self._is_closed = True
+            streams, self._streams = self._streams, set()
+            if self._alarm:
+                self._alarm.close()
+        for stream in streams:
+            stream.cancel()
+
+    def _asked(self, asked: Asked, seconds: float | None) -> Any:
+        stream, alarm = self._taken()
+        is_usable = False
+        try:
+            if seconds is not None:
+                alarm.set(stream.cancel, time.monotonic() + seconds)
+            answer = stream.ask(asked, seconds, self._target)
+            is_usable = True
+        finally:
+            in_time = seconds is None or alarm.unset(stream.cancel)
+            if is_usable and in_time:
+                self._free.append(stream)
+            else:
+                self._streams.discard(stream)
+                stream.cancel()
+        return answer
+
+    def _taken(self) -> tuple[_Stream, Alarm]:
+        """Return a stream that nobody else uses, opened if there is none, and the alarm."""
+        with self._lock:
+            if self._is_closed:
+                raise closed()
+            self._alarm = self._alarm or Alarm()
+            while self._free:
+                if (stream := self._free.pop()).is_open:
+                    return stream, self._alarm
+                self._streams.discard(stream)
+            stream = _Stream(self._opener)
+            self._streams.add(stream)
+            return stream, self._alarm
 
 
 def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) -> Any:
@@ -152,21 +148,32 @@ def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) 
     listener.expect(1, asked)
     stream = opener(asked.messages(1, seconds), timeout=seconds)
     try:
-        return _heard(stream, listener, target)
+        return raised(_heard(stream, listener, 1, target))
     except grpc.RpcError as error:
-        raise error_from_rpc(error, target) from None
+        raise told(error, target) from None
     finally:
         stream.cancel()
 
 
-def _heard(stream: Iterable[bytes], listener: Listener, target: str) -> Any:
+def _heard(stream: Iterable[bytes], listener: Listener, number: int, target: str) -> Any:
+    """Return the answer to the request of this id."""
     for data in stream:
-        if (heard := listener.hear(data)) is not None:
-            if isinstance(heard[1], GraphsvcError):
-                raise heard[1]
+        if (heard := listener.hear(data)) is not None and heard[0] == number:
             return heard[1]
     msg = f"The server at {target!r} ended the session without an answer."
     raise UnreachableError(msg, target=target)
+
+
+def raised(answer: Any) -> Any:
+    """Return an answer, or raise it if it is an error."""
+    if isinstance(answer, GraphsvcError):
+        raise answer
+    return answer
+
+
+def told(error: grpc.RpcError | UnreachableError, target: str) -> GraphsvcError:
+    """Return the error of who lost a stream, as callers are told."""
+    return error if isinstance(error, UnreachableError) else error_from_rpc(error, target)
 
 
 def wants_stream(error: LimitError) -> bool:
@@ -177,3 +184,8 @@ def wants_stream(error: LimitError) -> bool:
 def late() -> DeadlineError:
     """Return the error of who waited too long for an answer."""
     return DeadlineError("The deadline passed before the server answered. Give the call a longer timeout.")
+
+
+def closed() -> StoppedError:
+    """Return the error of who waited for an answer while the client was closed."""
+    return StoppedError("The client was closed during the call.")

@@ -1,7 +1,8 @@
 """What the page is answered: JSON out."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -28,6 +29,15 @@ __all__ = [
 
 Number: TypeAlias = float | int | str
 """A number; NaN, Infinity and -Infinity are strings."""
+
+
+_HERE: Final = (
+    (r"List them with `graphsvc gates[^`]*`", "Gates, above, lists all"),
+    (r"Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]", r"Write it beside an output, as at d\1 ="),
+    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Write it beside the output, at d\1 ="),
+    (r" Ask for no gradients with wrt=\[\]\.", ""),
+)
+"""How messages name what there is elsewhere, and what there is in its place on the page."""
 
 
 class ErrorAnswer(BaseModel):
@@ -143,7 +153,14 @@ class GateEntry(BaseModel):
 
 def error_answer(error: GraphsvcError) -> ErrorAnswer:
     """Return an error as it is told."""
-    return ErrorAnswer(reason=error.reason, message=error.message, facts=error.facts)
+    return ErrorAnswer(reason=error.reason, message=_on_the_page(error.message), facts=error.facts)
+
+
+def _on_the_page(message: str) -> str:
+    """Return a message with what there is on the page in the place of arguments of Python and of commands."""
+    for elsewhere, here in _HERE:
+        message = re.sub(elsewhere, here, message)
+    return message
 
 
 def graph_answer(graph: ComputationalGraph, digest: bytes, svg: str) -> GraphAnswer:
@@ -177,7 +194,7 @@ def evaluate_answer(walk: Walk, inputs: Mapping[str, Any], svg: str, *, visits: 
         shown_gradients=_shown_all(gradients),
         shown_inputs=_shown_all(inputs),
         disconnected=list(gradients.disconnected),
-        note=walk.picture.note,
+        note=_on_the_page(walk.picture.note),
         visits=list(map(_shown_visit, walk.visits)) if visits else [],
         svg=svg,
     )

@@ -19,7 +19,8 @@ from graphsvc.engine.picturing import lettered
 from graphsvc.engine.reading import with_integers
 from graphsvc.engine.registry import Registry
 from graphsvc.engine.walking import sketch, walk
-from graphsvc.errors import GateError
+from graphsvc.errors import GateError, GraphsvcError
+from graphsvc.expression import placed
 from graphsvc.page.answers import GateEntry, evaluate_answer, graph_answer
 from graphsvc.page.questions import EvaluateQuestion, GraphQuestion, document_of, read_question
 from graphsvc.serving.calls import Calls, Reply
@@ -28,6 +29,7 @@ from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import NO_RUN, Work
 from graphsvc.wire.codec import graph_from_document
+from graphsvc.wire.status import error_from_packed, packed_status
 
 __all__ = ["Api"]
 
@@ -46,37 +48,48 @@ class Api:
         self._calls = calls
         self._settings = settings
 
-    async def graph(self, data: bytes) -> bytes | grpc.Status:
+    async def graph(self, data: bytes) -> bytes | GraphsvcError:
         """Answer a GraphQuestion with a GraphAnswer."""
-        return await self._answered(lambda stop: self._reading(data, stop))
+        return await self._placed(await self._answered(self._reading, data), GraphQuestion, data)
 
-    async def evaluate(self, data: bytes) -> bytes | grpc.Status:
+    async def evaluate(self, data: bytes) -> bytes | GraphsvcError:
         """Answer an EvaluateQuestion with an EvaluateAnswer."""
-        return await self._answered(lambda stop: self._evaluation(data, stop))
+        return await self._placed(await self._answered(self._evaluation, data), EvaluateQuestion, data)
 
-    async def gates(self) -> bytes | grpc.Status:
+    async def gates(self) -> bytes | GraphsvcError:
         """Answer with a GateEntry for each gate."""
-        return await self._calls.in_reader(lambda: self._gates)
+        return _outcome(await self._calls.in_reader(lambda: self._gates))
 
-    async def gate(self, name: str) -> bytes | grpc.Status:
+    async def gate(self, name: str) -> bytes | GraphsvcError:
         """Answer with all that there is to know of a gate."""
-        return await self._calls.in_reader(
-            lambda: TypeAdapter(dict[str, Any]).dump_json(vars(describe_gate(name, self._service.registry)))
+        return _outcome(
+            await self._calls.in_reader(
+                lambda: TypeAdapter(dict[str, Any]).dump_json(vars(describe_gate(name, self._service.registry)))
+            )
         )
 
-    async def _answered(self, read: Callable[[Stop], Work]) -> bytes | grpc.Status:
+    async def _placed(
+        self, outcome: bytes | GraphsvcError, cls: type[GraphQuestion], data: bytes
+    ) -> bytes | GraphsvcError:
+        """Return what became of a question; of an error at a gate it is said where in the expression that stands."""
+        if isinstance(outcome, bytes) or not outcome.facts.keys() & {"node", "gates"}:
+            return outcome
+        found = await self._calls.in_reader(lambda: placed(outcome, read_question(cls, data).graph))
+        return outcome if isinstance(found, grpc.Status) else found
+
+    async def _answered(self, read: Callable[[bytes, Stop], Work], data: bytes) -> bytes | GraphsvcError:
         stop = Stop(self._settings.max_seconds)
         try:
-            work = await self._calls.judged(lambda: read(stop), stop)
+            work = await self._calls.judged(lambda: read(data, stop), stop)
             if not isinstance(work, Work):
-                return work
+                return _outcome(work)
             reply = await self._calls.run(work, _packed, stop)
         except asyncio.CancelledError:
             # Nobody waits any more. The thread runs on to the end of its gate.
             stop.set()
             raise
         if not isinstance(reply, Reply):
-            return reply
+            return _outcome(reply)
         reply.close()
         return reply.message
 
@@ -116,6 +129,10 @@ class Api:
     def _gates(self) -> bytes:
         entries = _gate_entries(self._service.registry)
         return TypeAdapter(list[GateEntry]).dump_json(entries)
+
+
+def _outcome(answered: bytes | grpc.Status) -> bytes | GraphsvcError:
+    return answered if isinstance(answered, bytes) else error_from_packed(packed_status(answered))
 
 
 def _drawn(picture: Picture, letters: Mapping[str, str], unfold: tuple[str, ...]) -> str:

@@ -7,10 +7,10 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-import grpc
 import uvicorn
 from google.rpc import code_pb2
 from starlette.applications import Starlette
@@ -28,9 +28,10 @@ from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, RequestErr
 from graphsvc.page.answers import error_answer
 from graphsvc.page.api import Api
 from graphsvc.page.openapi import openapi
+from graphsvc.page.punctual import PunctualProtocol
 from graphsvc.serving.server import Server
 from graphsvc.serving.settings import Settings
-from graphsvc.wire.status import error_from_packed, packed_status, status_of
+from graphsvc.wire.status import code_of
 
 __all__ = ["Page"]
 
@@ -61,7 +62,7 @@ _HEADERS: Final = {
     "cache-control": "no-cache",
 }
 
-_Asked = Callable[[bytes], Coroutine[Any, Any, bytes | grpc.Status]]
+_Asked = Callable[[bytes], Coroutine[Any, Any, bytes | GraphsvcError]]
 
 
 class Page:
@@ -89,7 +90,7 @@ class Page:
             _app(Api(server.service, server.calls, self._settings), self._settings),
             log_config=None,
             access_log=False,
-            http="h11",
+            http=cast(type[asyncio.Protocol], partial(PunctualProtocol, seconds=self._settings.stall_seconds)),
             ws="none",
             lifespan="off",
             server_header=False,
@@ -210,7 +211,7 @@ async def _body(request: Request, seconds: float) -> bytes:
     return bytes(data)
 
 
-async def _while_there(request: Request, answer: Coroutine[Any, Any, bytes | grpc.Status]) -> bytes | grpc.Status:
+async def _while_there(request: Request, answer: Coroutine[Any, Any, bytes | GraphsvcError]) -> bytes | GraphsvcError:
     """Await an answer, and give it up when nobody waits for it any more."""
     answering = asyncio.ensure_future(answer)
     leaving = asyncio.ensure_future(request.receive())
@@ -224,16 +225,15 @@ async def _while_there(request: Request, answer: Coroutine[Any, Any, bytes | grp
         leaving.cancel()
 
 
-def _response(outcome: bytes | grpc.Status) -> Response:
-    if isinstance(outcome, bytes):
-        return Response(outcome, media_type="application/json")
-    return _told(error_from_packed(packed_status(outcome)), outcome)
+def _response(outcome: bytes | GraphsvcError) -> Response:
+    return Response(outcome, media_type="application/json") if isinstance(outcome, bytes) else _told(outcome)
 
 
-def _told(error: GraphsvcError, status: grpc.Status | None = None) -> Response:
-    code = (status or status_of(error)).code.value[0]
+def _told(error: GraphsvcError) -> Response:
     return Response(
-        error_answer(error).model_dump_json(), status_code=_HTTP_OF.get(code, 500), media_type="application/json"
+        error_answer(error).model_dump_json(),
+        status_code=_HTTP_OF.get(code_of(error), 500),
+        media_type="application/json",
     )
 
 

@@ -200,6 +200,13 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes + 2**20),
         ("grpc.max_concurrent_streams", 128),
+        # A client knows that a stream is over before all of it is gone here. gRPC would count those as well, and tell
+        # clients UNAVAILABLE that keep to the number above.
+        ("grpc.http.overload_protection", 0),
+        # Calls that came and wait for the event loop. gRPC would end those over a thousand with CANCELLED; they get
+        # their turn instead, and are told that the server is busy.
+        ("grpc.server.max_pending_requests", 1 << 14),
+        ("grpc.server.max_pending_requests_hard_limit", 1 << 15),
         ("grpc.max_allowed_incoming_connections", 1024),
         ("grpc.server_handshake_timeout_ms", 10_000),
         # Otherwise a second server on the port starts without an error and takes some of the connections.

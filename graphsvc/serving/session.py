@@ -14,9 +14,9 @@ from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import FEW_BYTES, Service
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
-from graphsvc.serving.watch import Watch
 from graphsvc.serving.work import Work
 from graphsvc.v1 import service_pb2
+from graphsvc.watch import Watch
 from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.wire.frames import Frame, framed, unframed
 from graphsvc.wire.status import packed_status

@@ -125,7 +125,8 @@ class Settings(BaseSettings):
     )
     session_seconds: Annotated[float, Field(gt=0, description="How long a session may be silent.")] = 600.0
     stall_seconds: Annotated[
-        float, Field(gt=0, description="How long the next chunk of a tensor may take, either way.")
+        float,
+        Field(gt=0, description="How long the next chunk of a tensor may take, either way; on the page, a request."),
     ] = 5.0
     min_bytes_per_second: Annotated[
         float, Field(ge=0, description="How fast the chunks of a request must come, over ten seconds and more.")

@@ -143,6 +143,13 @@ def test_a_syntax_error_is_shown_at_its_character(page: Page):
     expect(gradient(page, "z")).to_have_text("dz = 3")
 
 
+def test_an_unknown_gate_is_shown_at_its_name(page: Page):
+    """With a near one, and where all are listed; the name is marked as a whole."""
+    page.fill("#graph", "q = x + y\nf = q * sinn(z)")
+    expect(page.locator("#problem")).to_contain_text("Did you mean 'sin'? Gates, above, lists all. At line 2, column 9")
+    expect(page.locator("#marks mark")).to_have_text("sinn")
+
+
 def test_an_error_is_shown_at_its_input_or_its_node(page: Page):
     """What is no number is told beside its field; shapes that do not fit at their gate."""
     page.fill("#input-x", "two")
@@ -152,6 +159,7 @@ def test_an_error_is_shown_at_its_input_or_its_node(page: Page):
     page.fill("#input-x", "[1, 2, 3]")
     page.fill("#input-W", "[[1, 2], [3, 4]]")
     expect(page.locator("#problem")).to_contain_text("got (2, 2) and (3,)")
+    expect(page.locator("#marks mark")).to_have_text("@")
     expect(page.locator("#circuit .guilty")).to_have_attribute("data-node", "q")
     page.fill("#input-x", "[0.2, 0.4]")
     expect(page.locator("#circuit .guilty")).to_have_count(0)

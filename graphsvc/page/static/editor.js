@@ -1,4 +1,4 @@
-// The field where the graph is written, with a mark at the character that an error is about.
+// The field where the graph is written, with a mark at the word that an error is about.
 
 import { find, made } from "./dom.js";
 
@@ -51,8 +51,9 @@ export class Editor {
     }
     const before = this.text.split("\n").slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
     const at = before + Number(column) - 1;
-    const marked = made("mark", {}, this.text[at]?.trim() ? this.text[at] : " ");
-    this.marks.replaceChildren(this.text.slice(0, at), marked, this.text.slice(at + 1));
+    // A name as a whole, else a character; at the end there is none.
+    const [word] = this.text.slice(at).match(/^[\w.]+|^\S|^/);
+    this.marks.replaceChildren(this.text.slice(0, at), made("mark", {}, word || " "), this.text.slice(at + word.length));
     this.marks.scrollTop = this.field.scrollTop;
   }
 }

@@ -99,7 +99,7 @@ async function run() {
     show(answer);
   } catch (error) {
     // The circuit stands without numbers, so that the guilty node can be seen.
-    if (error.name !== "AbortError" && !error.facts?.line) drawBare();
+    if (error.name !== "AbortError") drawBare();
     refuse(error);
   }
 }

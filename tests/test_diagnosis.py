@@ -1,5 +1,7 @@
 """The diagnosis: where a run first made a NaN or an infinity, and why."""
 
+import functools
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -9,8 +11,10 @@ import pytest
 
 import graphsvc
 from graphsvc import ComputationalGraph, Elementwise, GateDataError, errors
-from graphsvc.engine.diagnosis import Cause, Diagnosis, Kind
+from graphsvc.engine.diagnosis import Cause, Diagnosis, Finding, Kind, Undefined
 from graphsvc.testing import check_gradients
+from graphsvc.v1 import service_pb2
+from graphsvc.wire.diagnoses import diagnosis_from_message, message_from_diagnosis
 from tests.every_gate import GateCase, every_example
 
 INF, NAN = np.inf, np.nan
@@ -43,6 +47,16 @@ def case_graph(case: GateCase) -> tuple[ComputationalGraph, dict[str, Any], dict
         if i in signature.differentiable_outputs and outputs[name].dtype.kind == "f"
     }
     return graph, inputs, arriving
+
+
+class OneCallEach:
+    """A graph on a server, asked without a shared stream."""
+
+    def __init__(self, client: graphsvc.Client, graph: ComputationalGraph) -> None:
+        self._ask = functools.partial(client.value_and_grad, graph)
+
+    def value_and_grad(self, *question, **keywords):
+        return self._ask(*question, **keywords)
 
 
 # Laws ---------------------------------------------------------------------------------------------------------------
@@ -313,6 +327,43 @@ def test_a_cause_is_told(expression, inputs, arriving, expected):
     diagnosis = diagnosed(expression, arriving, **inputs)
     directions = {direction for direction, *_ in expected}
     assert [place for place in places(diagnosis) if place[0] in directions] == expected
+
+
+@pytest.mark.parametrize(("expression", "inputs", "arriving", "expected"), CAUSES, ids=lambda v: str(v)[:40])
+def test_a_server_tells_the_same(expression, inputs, arriving, expected, client: graphsvc.Client):
+    """All of the diagnosis, over a call of its own and over a shared stream, with the same results."""
+    graph = graphsvc.parse(expression) if isinstance(expression, str) else expression
+    asked = (inputs, None, arriving)
+    outputs, gradients = graph.value_and_grad(*asked, debug=True)
+    for runner in (client.graph(graph), OneCallEach(client, graph)):
+        # Asked again, questions are known by their bytes.
+        assert [runner.value_and_grad(*asked)[1].diagnosis for _ in range(3)] == [None] * 3
+        found, arrived = runner.value_and_grad(*asked, debug=True)
+        assert arrived.diagnosis == gradients.diagnosis
+        assert str(arrived.diagnosis) == str(gradients.diagnosis)
+        for mine, theirs in ((outputs, found), (gradients, arrived)):
+            assert {n: a.tobytes() for n, a in mine.items()} == {n: a.tobytes() for n, a in theirs.items()}
+
+
+def test_every_diagnosis_travels():
+    """Each kind and each cause, with and without a node; a cause of a later version is none."""
+    for kind, cause, node in itertools.product(Kind, [None, *Cause], [None, "n"]):
+        finding = Finding("backward", kind, "x", node, node, "float32", 6, 2, 1, (1, 2), {"x": 0.5, "y": -0.0}, cause)
+        diagnosis = Diagnosis((finding,), (Undefined("svd", "svd", "Two singular values are equal."),))
+        message = message_from_diagnosis(diagnosis)
+        read = service_pb2.Diagnosis.FromString(message.SerializeToString())
+        assert diagnosis_from_message(read) == diagnosis
+    read.findings[0].cause = "cosmic_ray"
+    assert diagnosis_from_message(read).findings[0].cause is None
+    read.findings[0].kind = "soul"
+    with pytest.raises(errors.ServerError, match="'soul'"):
+        diagnosis_from_message(read)
+
+
+def test_a_server_is_not_asked_for_a_diagnosis_of_many_vectors(client: graphsvc.Client):
+    """As in process, it is refused."""
+    with pytest.raises(errors.RequestError, match="one vector at a time"):
+        client.value_and_grad(graphsvc.parse("f = x"), {"x": 1.0}, None, {"f": [1.0, 2.0]}, vectors=2, debug=True)
 
 
 def test_every_cause_is_told_in_some_test():

@@ -346,7 +346,28 @@ def test_a_gate_that_only_another_has_is_drawn_with_numbers():
     assert {e.source: e.gradient.elements for e in picture.edges if e.target == "log.1"} == {"x": 0.5}
     assert next(node for node in picture.nodes if node.id == "x").ports[0].gradient.elements == 1.5
     picture = graph.draw({"probe.0": 2.0, "x": -4.0}, through=Other()).picture
-    assert [node.id for node in picture.nodes if node.finding.startswith("forward: NaN")] == ["log.1"]
+    assert {node.id: node.finding.partition("\n")[0] for node in picture.nodes if node.finding} == {
+        "log.1": "forward: node 'log.1' (gate 'log'), output 'z': 1 NaN of 1 element, where x = -4.0.",
+        "multiply.1": "backward: node 'multiply.1' (gate 'multiply'), gradient of operand 'x': 1 NaN of 1 element, "
+        "where dz = 1.0, y = nan.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("expression", "inputs", "wrt"),
+    [
+        ("f = sum(where(x > 0, log(x), 0))", {"x": [0.0, 1.0]}, None),
+        ("f = sum(where(x > 0, log(x), 0))", {"x": [0.0, 1.0]}, []),
+        ("a = log(x); b = 1 / a", {"x": [0.0, 1.0]}, None),
+        ("f = x * y", {"x": np.nan, "y": 2.0}, ["y"]),
+    ],
+)
+def test_another_tells_why_a_number_is_not_finite(expression, inputs, wrt):
+    """The same of the same nodes, with and without gradients."""
+    graph = graphsvc.parse(expression)
+    here, there = (graph.draw(inputs, None, wrt, through=through).picture for through in (None, Elsewhere()))
+    assert any(node.finding for node in here.nodes)
+    assert {node.id: node.finding for node in there.nodes} == {node.id: node.finding for node in here.nodes}
 
 
 # Large graphs

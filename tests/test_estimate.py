@@ -17,6 +17,7 @@ from graphsvc.errors import GraphsvcError
 from graphsvc.gate import Example
 from graphsvc.gates.control import Map, Scan
 from graphsvc.gates.dynamics import OdeInt
+from graphsvc.serving.work import debug_estimate
 from tests.every_gate import GateCase, every_example
 
 _TARGET = 2**16
@@ -116,6 +117,17 @@ def test_a_gate_takes_no_more_than_the_estimate(case: GateCase, dtype: type):
         alone = taken(lambda: graph.backward(graph.forward(inputs), asked["output_gradients"]))
         # An evaluation owns copies of its inputs.
         assert alone <= prepared.estimate.peak_bytes + sum(x.nbytes for x in inputs.values())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_looking_on_takes_no_more_than_the_estimate(case: GateCase):
+    """With `debug`, where an infinity arrives, so that causes are looked for."""
+    graph, inputs = _graph(case, enlarged(case) or list(case.example.operands))
+    asked = question(graph, inputs)
+    for arriving in (asked["output_gradients"] or {}).values():
+        arriving.flat[:1] = np.inf
+    estimate = debug_estimate(graph.estimate(inputs, asked["wrt"]))
+    assert taken(lambda: graph.value_and_grad(**asked, debug=True)) <= estimate.peak_bytes
 
 
 LINE = np.linspace(0.1, 0.9, 20_000)

@@ -33,6 +33,7 @@ from graphsvc.wire.codec import (
     named_tensors,
     tensor_from_array,
 )
+from graphsvc.wire.diagnoses import diagnosis_from_message
 
 __all__ = ["Answer", "Conversation", "check_target", "check_timeout", "converse"]
 
@@ -180,7 +181,7 @@ def _request(
         if question.directions is not None:
             request.directions.extend(named_tensors(_directions(arrays, question.directions), beside))
     else:
-        request = service_pb2.EvaluateRequest(inputs=named_tensors(sent, beside))
+        request = service_pb2.EvaluateRequest(inputs=named_tensors(sent, beside), debug=question.debug)
     for name, digest in residents.items():
         request.residents.add(name=name, digest=digest)
     if question.vectors is not None:
@@ -241,9 +242,9 @@ def _read(inputs: Mapping[str, Array], question: Question, response: Any, arriva
             return InputGradients(gradients, disconnected), InputGradients(products, disconnected)
         case "":
             outputs = named_arrays(response.outputs, "Output", arrivals, writable=True)
-            return outputs, InputGradients(
-                _gradients(response.input_gradients, inputs, axis, arrivals), response.disconnected
-            )
+            gradients = _gradients(response.input_gradients, inputs, axis, arrivals)
+            diagnosis = diagnosis_from_message(response.diagnosis) if response.HasField("diagnosis") else None
+            return outputs, InputGradients(gradients, response.disconnected, diagnosis)
         case _:
             blocks: dict[str, dict[str, Array]] = {}
             for block in response.blocks:

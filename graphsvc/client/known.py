@@ -49,7 +49,7 @@ class KnownGraph:
     def again(self, question: Question) -> "Again | None":
         """Return a question as one that may be asked again about other numbers; None if it is no such one."""
         given = (question.residents, question.output_gradients, question.vectors)
-        if question.kind or given != (None, None, None):
+        if question.kind or question.debug or given != (None, None, None):
             return None
         found = self._questions.known(question.inputs, question.wrt, question.outputs)
         return None if found is None else Again(self._questions, *found)

@@ -18,6 +18,7 @@ class Question:
         kind: `jvp`, `hvp`, `jacobian` or `hessian`; empty for outputs and gradients.
         directions: For `jvp` and `hvp`.
         residents: Inputs that the server is to keep.
+        debug: Whether a diagnosis is wanted, with outputs and gradients.
     """
 
     inputs: Mapping[str, object]
@@ -28,6 +29,7 @@ class Question:
     kind: str = ""
     directions: Mapping[str, object] | None = None
     residents: "Residents | None" = None
+    debug: bool = False
 
 
 class Residents:

@@ -18,9 +18,9 @@ from graphsvc.client.asked import Asked, Listener
 from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, StoppedError, UnreachableError
 from graphsvc.wire.status import error_from_rpc
 
-__all__ = ["Sessions", "ask_alone", "late", "wants_stream"]
+__all__ = ["MOST_STREAMS", "Sessions", "ask_alone", "closed", "late", "raised", "told", "wants_stream"]
 
-_MOST_STREAMS: Final = 16
+MOST_STREAMS: Final = 64
 """How many stay open; a connection has room for about a hundred calls."""
 
 Opener = Callable[..., Any]
@@ -70,7 +70,7 @@ class Sessions:
     @property
     def are_busy(self) -> bool:
         """Whether there are as many questions on their way as there may be streams."""
-        return not self._free and len(self._streams) >= _MOST_STREAMS
+        return not self._free and len(self._streams) >= MOST_STREAMS
 
     def ask(self, asked: Asked, seconds: float | None) -> Any:
         """Ask a question, and return what was read.
@@ -86,14 +86,14 @@ class Sessions:
                 answer = self._asked(asked, left)
             except (grpc.RpcError, UnreachableError) as error:
                 if self._is_closed:
-                    raise _closed() from None
+                    raise closed() from None
                 if end is not None and time.monotonic() >= end:
                     raise late() from None
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
                 if last:
-                    raise _told(error, self._target) from None
+                    raise told(error, self._target) from None
             else:
-                return _raised(answer)
+                return raised(answer)
         raise AssertionError
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Sessions:
         """Return a stream that nobody else uses, opened if there is none, and the alarm."""
         with self._lock:
             if self._is_closed:
-                raise _closed()
+                raise closed()
             self._alarm = self._alarm or Alarm()
             while self._free:
                 if (stream := self._free.pop()).is_open:
@@ -148,9 +148,9 @@ def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) 
     listener.expect(1, asked)
     stream = opener(asked.messages(1, seconds), timeout=seconds)
     try:
-        return _raised(_heard(stream, listener, 1, target))
+        return raised(_heard(stream, listener, 1, target))
     except grpc.RpcError as error:
-        raise _told(error, target) from None
+        raise told(error, target) from None
     finally:
         stream.cancel()
 
@@ -164,14 +164,15 @@ def _heard(stream: Iterable[bytes], listener: Listener, number: int, target: str
     raise UnreachableError(msg, target=target)
 
 
-def _raised(answer: Any) -> Any:
+def raised(answer: Any) -> Any:
     """Return an answer, or raise it if it is an error."""
     if isinstance(answer, GraphsvcError):
         raise answer
     return answer
 
 
-def _told(error: grpc.RpcError | UnreachableError, target: str) -> GraphsvcError:
+def told(error: grpc.RpcError | UnreachableError, target: str) -> GraphsvcError:
+    """Return the error of who lost a stream, as callers are told."""
     return error if isinstance(error, UnreachableError) else error_from_rpc(error, target)
 
 
@@ -185,5 +186,6 @@ def late() -> DeadlineError:
     return DeadlineError("The deadline passed before the server answered. Give the call a longer timeout.")
 
 
-def _closed() -> StoppedError:
+def closed() -> StoppedError:
+    """Return the error of who waited for an answer while the client was closed."""
     return StoppedError("The client was closed during the call.")

@@ -6,7 +6,7 @@ ones, then a zero had met an infinite derivative; and so on.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -107,13 +107,13 @@ class _Experiment:
             return not sum_to_shape((dz != 0).astype(np.float64), shape)[index]
         return not dz.any()
 
-    def _again(self, index: tuple[int, ...], change: Callable[[Array], Array]) -> float:
+    def _again(self, index: tuple[int, ...], change: Callable[[Array], Array]) -> np.inexact[Any]:
         """Return the element that the backward gives where other gradients arrive."""
         arriving = [None if dz is None else change(dz) for dz in self.arriving]
         gradients = call_backward(self.step, self.record, arriving)
-        return float(
-            next(gradient[index] for position, gradient in placed(self.step, gradients) if position == self.position)
-        )
+        found = next(gradient for position, gradient in placed(self.step, gradients) if position == self.position)
+        element: np.inexact[Any] = found[index]
+        return element
 
     def _given(self, parameter: Parameter) -> Array | None:
         return self.arriving[parameter.index] if parameter.source is Source.OUTPUT_GRADIENT else None

@@ -54,6 +54,8 @@ class Runner(Protocol):
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
         /,
+        *,
+        debug: bool = False,
     ) -> tuple[dict[str, Array], InputGradients]:
         """Run a graph; see `ComputationalGraph.value_and_grad`."""
 
@@ -375,7 +377,7 @@ class ComputationalGraph(GraphBuilder):
             wrt: Inputs whose gradients are wanted; None means every floating-point one.
             outputs: Outputs that are run; None means all.
             through: A client that runs the graph, whose gates need not be installed here then; None runs it here. It is
-                asked twice: for every value, and for every gradient. Causes of NaN are not told then.
+                asked twice, for every value and for every gradient; and where a NaN or an infinity came up, for why.
             fold: The most nodes that are drawn one by one; those of a larger graph are folded into groups. None folds
                 nothing.
             fold_by: What groups are: the part of names before a dot, or where these do not help, where nodes stand; or
@@ -415,8 +417,11 @@ class ComputationalGraph(GraphBuilder):
         output_gradients: Mapping[str, object] | None,
         outputs: Iterable[str] | None,
     ) -> Trace:
-        def ask(document: GraphDocument, *question: Any) -> tuple[dict[str, Array], InputGradients]:
-            return through.value_and_grad(type(self).from_document(document, self._structure.registry), *question)
+        def ask(
+            document: GraphDocument, *question: Any, debug: bool = False
+        ) -> tuple[dict[str, Array], InputGradients]:
+            graph = type(self).from_document(document, self._structure.registry)
+            return through.value_and_grad(graph, *question, debug=debug)
 
         arrays = self.judge_inputs(inputs)
         return trace_by_asking(self._structure, self.document(), ask, arrays, wrt, output_gradients, outputs)

@@ -1,7 +1,8 @@
 """Probing: what values and gradients are like within a graph that another runs, who answers with outputs and gradients.
 
 Values are asked for as outputs. A gradient on its way along an edge is that of a probe: an input of zeros that is added
-to the operand. Two calls are enough, and nobody need have the gates but who runs them.
+to the operand. Two calls are enough, a third tells why a number is not finite, and nobody need have the gates but who
+runs them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,13 +19,14 @@ from graphsvc.engine.evaluation import Results
 from graphsvc.engine.picturing import source_of
 from graphsvc.engine.question import judge_differentiated, judge_output_gradients, judge_outputs, judge_wrt
 from graphsvc.engine.structure import Structure
+from graphsvc.engine.tracing import findings_of
 from graphsvc.errors import NotDifferentiableError, OutputGradientError
 
 __all__ = ["Ask", "trace_by_asking"]
 
 
 Ask: TypeAlias = Callable[..., Results]
-"""Who runs a graph: called with its document, and the arguments of `ComputationalGraph.value_and_grad`."""
+"""Who runs a graph: called with its document, and as `ComputationalGraph.value_and_grad`, with `debug` or without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,32 @@ def trace_by_asking(
         output_gradients: The gradient that arrives at each output.
         outputs: Outputs that are run; None means all.
     """
+    trace = _seen(structure, document, ask, inputs, wrt, output_gradients, outputs)
+    if not any(summary.alarm for seen in (trace.values, trace.contributions) for summary in seen.values()):
+        return trace
+    if not trace.contributions:
+        wrt, output_gradients = (), None
+    _, gradients = ask(document, inputs, wrt, output_gradients, outputs, debug=True)
+    return replace(trace, findings=findings_of(gradients.diagnosis))
+
+
+def _seen(
+    structure: Structure,
+    document: GraphDocument,
+    ask: Ask,
+    inputs: Mapping[str, Array],
+    wrt: Iterable[str] | None,
+    output_gradients: Mapping[str, object] | None,
+    outputs: Iterable[str] | None,
+) -> Trace:
+    """Ask for every value, and for every gradient."""
     names = judge_outputs(structure.outputs, outputs)
     edges = list(_edges(structure, names))
     values = {**inputs, **_values(structure, document, ask, inputs, edges, names)}
     trace = Trace({_canonical(structure, source): summary_of(value) for source, value in values.items()})
     moving, stem = judge_wrt(inputs, wrt), _free_stem(document)
     if not moving:
-        return replace(trace, findings=_findings(trace))
+        return trace
     try:
         given = {name: spec_of(values[structure.outputs[name]]) for name in names}
         arriving = judge_output_gradients(given, judge_differentiated(names, output_gradients), output_gradients)
@@ -75,10 +96,10 @@ def trace_by_asking(
     except (OutputGradientError, NotDifferentiableError) as error:
         if wrt is not None or output_gradients is not None:
             raise
-        return replace(trace, findings=_findings(trace), note=f"No gradients: {error.message}")
+        return replace(trace, note=f"No gradients: {error.message}")
     arrived = {edge: gradients[name] for name, edge in probes.items() if name not in gradients.disconnected}
     _note_gradients(structure, trace, arrived, arriving)
-    return replace(trace, findings=_findings(trace))
+    return trace
 
 
 def _note_gradients(
@@ -115,19 +136,6 @@ def _values(
     found, _ = ask(document.model_copy(update={"outputs": entries}), inputs, (), None, (*names, *looks))
     given = {name: np.asarray(structure.constants[name]) for name in sources if name in structure.constants}
     return {**given, **{source: found[name] for name, source in looks.items()}}
-
-
-def _findings(trace: Trace) -> dict[str, str]:
-    """Say where in each pass a number first was not finite. Why that is so, only who runs the gates can tell."""
-    findings: dict[str, str] = {}
-    forward = ((reference(source)[0], value) for source, value in trace.values.items())
-    backward = ((node, gradient) for (node, _), gradient in reversed(trace.contributions.items()))
-    for direction, seen in (("forward", forward), ("backward", backward)):
-        for node, summary in seen:
-            if summary.alarm:
-                findings.setdefault(node, f"{direction}: {summary.alarm} numbers came up here first.")
-                break
-    return findings
 
 
 def _edges(structure: Structure, outputs: Iterable[str]) -> Iterator[_Edge]:

@@ -8,13 +8,13 @@ from graphsvc.arrays import Array, Literal
 from graphsvc.drawing.picture import Trace
 from graphsvc.drawing.summaries import summary_of
 from graphsvc.engine.calls import Record
-from graphsvc.engine.diagnosis import Kind
+from graphsvc.engine.diagnosis import Diagnosis, Kind
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.examiner import Examiner
 from graphsvc.engine.experiment import placed
 from graphsvc.engine.plan import Plan, Step
 
-__all__ = ["Tracer"]
+__all__ = ["Tracer", "findings_of"]
 
 
 class Tracer(Examiner):
@@ -58,8 +58,14 @@ class Tracer(Examiner):
 
     def trace(self) -> Trace:
         """Return what was seen."""
-        found = self.diagnosis()
-        for finding in found.findings if found else ():
-            given = f"output {finding.name}" if finding.kind is Kind.OUTPUT_GRADIENT else finding.name
-            self._trace.findings.setdefault(finding.node or given, str(finding))
+        self._trace.findings = findings_of(self.diagnosis())
         return self._trace
+
+
+def findings_of(diagnosis: Diagnosis | None) -> dict[str, str]:
+    """Return what a picture says of numbers that are not finite, by the node, input or constant where they came up."""
+    findings: dict[str, str] = {}
+    for finding in diagnosis.findings if diagnosis else ():
+        given = f"output {finding.name}" if finding.kind is Kind.OUTPUT_GRADIENT else finding.name
+        findings.setdefault(finding.node or given, str(finding))
+    return findings

@@ -29,7 +29,7 @@ from graphsvc.serving.differentiation import differentiated, output_gradients_of
 from graphsvc.serving.kept import Kept
 from graphsvc.serving.repeats import Repeats, digest_in
 from graphsvc.serving.settings import Settings, setters_of
-from graphsvc.serving.work import NO_RUN, Work, derivatives_estimate, vectors_estimate
+from graphsvc.serving.work import NO_RUN, Work, debug_estimate, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
 from graphsvc.wire.chunks import Arrivals
 from graphsvc.wire.codec import (
@@ -41,7 +41,9 @@ from graphsvc.wire.codec import (
     parse_message,
     tensor_digest,
 )
+from graphsvc.wire.diagnoses import message_from_diagnosis
 from graphsvc.wire.fields import Most, count_fields
+from graphsvc.wire.references import check_references
 
 __all__ = ["FEW_BYTES", "Request", "Service"]
 
@@ -173,28 +175,36 @@ class Service:
 
         def answered(results: tuple[Mapping[str, Array], InputGradients]) -> service_pb2.EvaluateResponse:
             values, gradients = results
+            found = gradients.diagnosis
             return service_pb2.EvaluateResponse(
                 outputs=named_tensors(values, beside),
                 input_gradients=named_tensors(gradients, beside),
                 disconnected=gradients.disconnected,
                 graph_digest=digest,
+                diagnosis=message_from_diagnosis(found) if found else None,
             )
 
         nbytes += arrivals.nbytes if arrivals else 0
         fits = self._fitting(beside)
-        if not request.HasField("vectors"):
+        if not (request.HasField("vectors") or request.debug):
             prepared = graph.prepare(inputs, wrt, arriving, outputs)
             fits(prepared.estimate.result_bytes)
             return Work(
                 prepared.estimate, nbytes, beside, lambda stop, more: answered(prepared.run(stop, more)), prepared
             )
-        vectors = request.vectors
-        estimate = vectors_estimate(graph.estimate(inputs, wrt, outputs), vectors)
+        vectors = request.vectors if request.HasField("vectors") else None
+        estimate = graph.estimate(inputs, wrt, outputs)
+        if vectors is None:
+            fits(estimate.result_bytes)
+            estimate = debug_estimate(estimate)
+        else:
+            estimate = vectors_estimate(estimate, vectors)
 
-        def many(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
-            return answered(graph.value_and_grad(inputs, wrt, arriving, outputs, stop, vectors=vectors, within=fits))
+        def one_by_one(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+            asked = (inputs, wrt, arriving, outputs, stop)
+            return answered(graph.value_and_grad(*asked, debug=request.debug, vectors=vectors, within=fits))
 
-        return Work(estimate, nbytes, beside, many)
+        return Work(estimate, nbytes, beside, one_by_one)
 
     def _differentiation(
         self,
@@ -297,11 +307,14 @@ class Service:
         parts: list[graph_pb2.Graph | graph_pb2.HeldGraph] = [message, *message.graphs]
         nodes = sum(len(part.nodes) for part in parts) + len(message.graphs)
         self._within("max_nodes", nodes, "gate nodes")
-        self._within("max_operands", sum(len(node.operands) for part in parts for node in part.nodes), "operands")
         tensors = sum(len(part.inputs) + len(part.constants) for part in parts)
         self._within("max_tensors", tensors, "inputs and constants")
         self._within("max_outputs", sum(len(part.outputs) for part in parts), "outputs")
+        check_references(message)
+        stop()
         document = document_from_graph(message)
+        operands = sum(len(node.operands) for part in (document, *document.graphs) for node in part.nodes)
+        self._within("max_operands", operands, "operands")
         stop()
         digest = digest_of(document)
         kept = self._graphs.get(digest)

@@ -11,10 +11,14 @@ from graphsvc.engine.prepared import Prepared, PreparedAgain
 from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
 
-__all__ = ["NO_RUN", "Reservation", "Work", "derivatives_estimate", "vectors_estimate"]
+__all__ = ["NO_RUN", "Reservation", "Work", "debug_estimate", "derivatives_estimate", "vectors_estimate"]
 
 _DUAL: Final = 4
 """How many times what a gradient takes its derivative along a direction takes: tangents, and what checks them."""
+
+
+_OBSERVED: Final = 3
+"""How many times what a run takes it takes with what looks on."""
 
 
 class Reservation(Protocol):
@@ -90,6 +94,21 @@ class Work:
     def run_at_once(self) -> Any:
         """Do work that takes next to nothing, so that nothing needs to be reserved and nobody stops it."""
         return self.answer(None, lambda _: None)
+
+
+def debug_estimate(one: Estimate) -> Estimate:
+    """Estimate what it takes to look on at a run, in terms of the run.
+
+    Every array is looked at, and the backward of a gate is called again with other gradients to find a cause: a few
+    times in all, but it may be the gate that takes most of the time.
+    """
+    return replace(
+        one,
+        peak_bytes=_OBSERVED * one.peak_bytes,
+        flops=_OBSERVED * one.flops,
+        touched_bytes=_OBSERVED * one.touched_bytes,
+        calls=_OBSERVED * one.calls,
+    )
 
 
 def vectors_estimate(one: Estimate, vectors: int) -> Estimate:

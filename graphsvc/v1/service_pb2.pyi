@@ -35,7 +35,7 @@ class NamedTensorList(_message.Message):
     def __init__(self, tensors: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
-    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "vectors", "residents")
+    __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "vectors", "residents", "debug")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class EvaluateRequest(_message.Message):
     OUTPUT_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     RESIDENTS_FIELD_NUMBER: _ClassVar[int]
+    DEBUG_FIELD_NUMBER: _ClassVar[int]
     graph: _graph_pb2.Graph
     graph_digest: bytes
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
@@ -52,7 +53,8 @@ class EvaluateRequest(_message.Message):
     output_gradients: NamedTensorList
     vectors: int
     residents: _containers.RepeatedCompositeFieldContainer[ResidentInput]
-    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., vectors: _Optional[int] = ..., residents: _Optional[_Iterable[_Union[ResidentInput, _Mapping]]] = ...) -> None: ...
+    debug: bool
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., graph_digest: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., outputs: _Optional[_Union[NameList, _Mapping]] = ..., wrt: _Optional[_Union[NameList, _Mapping]] = ..., output_gradients: _Optional[_Union[NamedTensorList, _Mapping]] = ..., vectors: _Optional[int] = ..., residents: _Optional[_Iterable[_Union[ResidentInput, _Mapping]]] = ..., debug: _Optional[bool] = ...) -> None: ...
 
 class ResidentInput(_message.Message):
     __slots__ = ("name", "digest")
@@ -63,16 +65,72 @@ class ResidentInput(_message.Message):
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
-    __slots__ = ("outputs", "input_gradients", "disconnected", "graph_digest")
+    __slots__ = ("outputs", "input_gradients", "disconnected", "graph_digest", "diagnosis")
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     INPUT_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
     DISCONNECTED_FIELD_NUMBER: _ClassVar[int]
     GRAPH_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIAGNOSIS_FIELD_NUMBER: _ClassVar[int]
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
     input_gradients: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensor]
     disconnected: _containers.RepeatedScalarFieldContainer[str]
     graph_digest: bytes
-    def __init__(self, outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., input_gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., disconnected: _Optional[_Iterable[str]] = ..., graph_digest: _Optional[bytes] = ...) -> None: ...
+    diagnosis: Diagnosis
+    def __init__(self, outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., input_gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensor, _Mapping]]] = ..., disconnected: _Optional[_Iterable[str]] = ..., graph_digest: _Optional[bytes] = ..., diagnosis: _Optional[_Union[Diagnosis, _Mapping]] = ...) -> None: ...
+
+class Diagnosis(_message.Message):
+    __slots__ = ("findings", "undefined")
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    UNDEFINED_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    undefined: _containers.RepeatedCompositeFieldContainer[Undefined]
+    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., undefined: _Optional[_Iterable[_Union[Undefined, _Mapping]]] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("direction", "kind", "name", "node", "gate", "dtype", "size", "nans", "infinities", "index", "read", "cause")
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    NANS_FIELD_NUMBER: _ClassVar[int]
+    INFINITIES_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    READ_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    direction: str
+    kind: str
+    name: str
+    node: str
+    gate: str
+    dtype: str
+    size: int
+    nans: int
+    infinities: int
+    index: _containers.RepeatedScalarFieldContainer[int]
+    read: _containers.RepeatedCompositeFieldContainer[ReadNumber]
+    cause: str
+    def __init__(self, direction: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., node: _Optional[str] = ..., gate: _Optional[str] = ..., dtype: _Optional[str] = ..., size: _Optional[int] = ..., nans: _Optional[int] = ..., infinities: _Optional[int] = ..., index: _Optional[_Iterable[int]] = ..., read: _Optional[_Iterable[_Union[ReadNumber, _Mapping]]] = ..., cause: _Optional[str] = ...) -> None: ...
+
+class ReadNumber(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Undefined(_message.Message):
+    __slots__ = ("node", "gate", "explanation")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    gate: str
+    explanation: str
+    def __init__(self, node: _Optional[str] = ..., gate: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class DifferentiateRequest(_message.Message):
     __slots__ = ("graph", "graph_digest", "inputs", "outputs", "wrt", "output_gradients", "kind", "directions", "vectors", "residents")

@@ -98,12 +98,12 @@ class Session:
             return
         call = self._call(await self._parsed(data), len(data))
         if call.arrivals is None or not _is_chunked(call.request):
-            reply = self._calls.at_once(call)
-            if reply is not None:
-                await self._send(reply, call.number)
+            found = self._calls.at_once(call)
+            if isinstance(found, Reply | grpc.Status):
+                await self._send(found, call.number)
                 return
             await self._room.acquire()
-            tasks.create_task(self._answered(call, self._calls.answer))
+            tasks.create_task(self._answered(call, lambda call: self._calls.answer(call, found)))
             return
         # Where this is refused, chunks come that nobody waits for, so the stream ends.
         work = await self._calls.read(call)

@@ -175,7 +175,7 @@ def as_array(value: object, dtype: np.dtype[Any] | None = None) -> Array:
 
 
 def _numpy_array(value: Array | np.generic, declared: np.dtype[Any] | None) -> Array:
-    if isinstance(value, np.ma.MaskedArray | np.matrix):
+    if _is_masked(value) or isinstance(value, np.matrix):
         msg = f"{type(value).__name__} is not a plain array. Pass value.filled(...) or np.asarray(value)."
         raise DtypeError(msg)
     array = np.asarray(value)
@@ -190,6 +190,11 @@ def _numpy_array(value: Array | np.generic, declared: np.dtype[Any] | None) -> A
     return _within_rank(array)
 
 
+def _is_masked(value: object) -> bool:
+    """Tell whether a value is a masked array. Those are imported only for what may be one, which takes 30 ms."""
+    return isinstance(value, np.ndarray) and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray)
+
+
 def plain_array(value: object) -> Array:
     """Return Python numbers or nested lists of them as NumPy takes them, before they get a dtype of their own.
 
@@ -197,7 +202,7 @@ def plain_array(value: object) -> Array:
         DtypeError: `value` holds something else than numbers.
         ShapeError: Lists of unequal length.
     """
-    if isinstance(value, list | tuple) and any(isinstance(item, np.ma.MaskedArray) for item in value):
+    if isinstance(value, list | tuple) and any(map(_is_masked, value)):
         msg = "A list of masked arrays would lose their masks. Pass item.filled(...) of each."
         raise DtypeError(msg)
     try:

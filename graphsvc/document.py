@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, NoReturn
 from typing import Literal as OneOf
 
@@ -26,7 +26,15 @@ from pydantic import (
 )
 
 from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, Literal
-from graphsvc.errors import DocumentError, InvalidNameError, NotAGraphError, quoted
+from graphsvc.errors import (
+    DocumentError,
+    DuplicateNameError,
+    InvalidNameError,
+    NotAGraphError,
+    UnknownReferenceError,
+    did_you_mean,
+    quoted,
+)
 from graphsvc.garbage import full_collections_put_off
 from graphsvc.plaindata import (
     array_to_entry,
@@ -46,13 +54,18 @@ __all__ = [
     "InputEntry",
     "NodeEntry",
     "OutputEntry",
+    "at",
     "check_name",
     "data_from_json",
     "digest_of",
     "document_from_dict",
     "document_from_json",
     "document_to_json",
+    "is_name",
+    "is_reference",
+    "name_taken",
     "reference",
+    "unknown_reference",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -63,7 +76,11 @@ _SECTIONS: Final = ("inputs", "constants", "nodes", "outputs")
 _NAME: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
 _REFERENCE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(:[A-Za-z][A-Za-z0-9_]{0,127})?$"
 
-_is_name: Final = re.compile(_NAME).fullmatch
+is_name: Final = re.compile(_NAME).fullmatch
+"""Tell whether a text can name something."""
+
+is_reference: Final = re.compile(_REFERENCE).fullmatch
+"""Tell whether a text can refer to something."""
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 Reference = Annotated[str, StringConstraints(pattern=_REFERENCE)]
@@ -168,7 +185,7 @@ def check_name(name: object) -> str:
     Raises:
         InvalidNameError: It cannot.
     """
-    if not isinstance(name, str) or not _is_name(name):
+    if not isinstance(name, str) or not is_name(name):
         raise InvalidNameError(_bad_name(name))
     return name
 
@@ -178,6 +195,23 @@ def _bad_name(name: object) -> str:
         f"{quoted(name)} is no name. A name starts with a letter or underscore, goes on with letters, digits, '_', '.' "
         f"or '-', and has at most 128 characters."
     )
+
+
+def name_taken(name: str, path: str = "") -> DuplicateNameError:
+    """Return the error for a name that an input, a constant or a node has already."""
+    msg = f"{at(path)}The name {name!r} is taken. Inputs, constants and nodes need different names."
+    return DuplicateNameError(msg, name=name, path=path)
+
+
+def unknown_reference(name: str, known: Iterable[str], path: str = "") -> UnknownReferenceError:
+    """Return the error for a reference to what is not in the graph; `known` is what is."""
+    msg = f"{at(path)}There is no value {quoted(name)} in the graph.{did_you_mean(name, known)}"
+    return UnknownReferenceError(msg, name=name[:128], path=path)
+
+
+def at(path: str) -> str:
+    """Return what the message of an error begins with that knows the place in the document."""
+    return f"{path}: " if path else ""
 
 
 def reference(text: str) -> tuple[str, str | None]:
@@ -307,7 +341,7 @@ def _document_error(
     for part in place:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif _is_name(part):
+        elif is_name(part):
             path += f".{part}" if path else part
     if first["type"] == "string_pattern_mismatch" and not path.endswith((".source", "]")):
         return InvalidNameError(f"{path}: {_bad_name(first['input'])}", path=path)

@@ -16,7 +16,7 @@ from graphsvc.draft import Draft, DraftCall, DraftOutput, DraftValue
 from graphsvc.errors import GraphError, GraphsvcError, NotAGraphError, quoted
 from graphsvc.tokens import Token, pointed, refuse, tokenize
 
-__all__ = ["MAX_DEPTH", "MAX_LENGTH", "document_from_expression", "placed"]
+__all__ = ["MAX_DEPTH", "MAX_LENGTH", "OPERATORS", "document_from_expression", "placed"]
 
 MAX_LENGTH: Final = 100_000
 """Longest expression, in characters."""
@@ -39,6 +39,12 @@ _BINARY: Final = {
     "**": (5, "power"),
 }
 """Precedence and gate of each operator; a sign stands at 4."""
+
+OPERATORS: Final = {gate: f"x {operator} y" for operator, (_, gate) in _BINARY.items()} | {
+    "negative": "-x",
+    "getitem": "x[0]",
+}
+"""How gates are written that need not be called by name."""
 
 _FOLDABLE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "+": operators.add,

@@ -1,6 +1,7 @@
 """What a server lets in: refused by estimate, queued within bounds, and given back exactly once."""
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -110,164 +111,205 @@ def settings(**changes: object) -> Settings:
     return Settings(memory_bytes=10 * MIB, max_run_bytes=8 * MIB, queue_length=4, **changes)
 
 
+def ignored(_: Lease) -> None:
+    """Begin nothing."""
+
+
 def test_a_lease_is_given_back_once():
     """Releasing twice changes nothing, and what a lease grew by goes back with it."""
-
-    async def scenario() -> None:
-        queue = Queue(1, settings())
-        lease = await queue.enter(MIB, 0.1, 10.0)
-        lease.resize(3 * MIB)
-        assert queue.used_bytes == 3 * MIB
-        with pytest.raises(errors.LimitError):
-            lease.resize(9 * MIB)
-        lease.release()
-        lease.release()
-        assert queue.used_bytes == 0
-        assert queue.is_empty
-
-    asyncio.run(scenario())
+    queue = Queue(1, settings())
+    lease = queue.enter(MIB, 0.1, ignored)
+    lease.resize(3 * MIB)
+    assert queue.used_bytes == 3 * MIB
+    with pytest.raises(errors.LimitError):
+        lease.resize(9 * MIB)
+    lease.release()
+    lease.release()
+    assert queue.used_bytes == 0
+    assert queue.is_empty
 
 
-def test_who_waits_too_long_is_told_and_forgotten():
-    """A deadline that passes in the queue ends the waiting, and the next one comes in."""
+def test_who_gives_up_is_forgotten():
+    """Who gives up in the queue takes nothing with it, and the next one comes in; who is in cannot give up."""
+    queue = Queue(1, settings())
+    first = queue.enter(MIB, 0.1, ignored)
+    begun: list[Lease] = []
+    impatient = queue.enter(MIB, 0.1, begun.append)
+    waiting = queue.enter(MIB, 0.1, begun.append)
+    assert impatient.give_up()
+    assert not first.give_up()
+    first.release()
+    assert begun == [waiting]
+    waiting.release()
+    assert queue.is_empty
+    assert queue.used_bytes == 0
 
-    async def scenario() -> None:
-        queue = Queue(1, settings())
-        first = await queue.enter(MIB, 0.1, 10.0)
-        with pytest.raises(errors.DeadlineError):
-            await queue.enter(MIB, 0.1, 0.01)
-        waiting = asyncio.create_task(queue.enter(MIB, 0.1, 10.0))
-        await asyncio.sleep(0)
-        first.release()
-        second = await waiting
-        second.release()
-        assert queue.is_empty
-        assert queue.used_bytes == 0
 
-    asyncio.run(scenario())
+def test_who_gives_a_place_back_lets_the_next_one_in_with_its_own_hands():
+    """The next run begins in the thread that ended one, with no event loop between them; bytes stay until released."""
+    queue = Queue(1, settings())
+    first = queue.enter(MIB, 0.1, ignored)
+    begun: list[str] = []
+    second = queue.enter(MIB, 0.1, lambda _: begun.append(threading.current_thread().name))
+    thread = threading.Thread(target=first.vacate, name="the one that ended")
+    thread.start()
+    thread.join()
+    assert begun == ["the one that ended"]
+    assert queue.used_bytes == 2 * MIB
+    first.release()
+    assert queue.used_bytes == MIB
+    second.release()
+    assert queue.is_empty
+
+
+def test_bytes_that_a_run_turns_out_not_to_need_let_the_next_one_in():
+    """A call that waits for memory does not wait for the end of a run that gives some back."""
+    queue = Queue(2, settings())
+    first = queue.enter(8 * MIB, 0.1, ignored)
+    begun: list[Lease] = []
+    second = queue.enter(4 * MIB, 0.1, begun.append)
+    first.resize(7 * MIB)
+    assert not begun
+    first.resize(6 * MIB)
+    assert begun == [second]
+
+
+def test_what_a_thread_works_with_is_given_back_when_it_is_done():
+    """Releasing a lease while a thread works for it waits for the thread."""
+    queue = Queue(1, settings())
+    lease = queue.enter(MIB, 0.1, ignored)
+    lease.work.set_running_or_notify_cancel()
+    lease.release()
+    assert queue.used_bytes == MIB
+    lease.work.set_result(b"")
+    assert queue.is_empty
 
 
 def test_where_nobody_may_wait_an_idle_server_still_answers():
     """A queue of no length lets in who finds a place, and refuses the next one."""
-
-    async def scenario() -> None:
-        queue = Queue(1, Settings(memory_bytes=10 * MIB, max_run_bytes=8 * MIB, queue_length=0))
+    queue = Queue(1, Settings(memory_bytes=10 * MIB, max_run_bytes=8 * MIB, queue_length=0))
+    queue.check_open()
+    lease = queue.enter(MIB, 0.1, ignored)
+    with pytest.raises(errors.BusyError):
         queue.check_open()
-        lease = await queue.enter(MIB, 0.1, 10.0)
-        with pytest.raises(errors.BusyError):
-            queue.check_open()
-        with pytest.raises(errors.BusyError):
-            await queue.enter(MIB, 0.1, 10.0)
-        lease.release()
-        queue.check_open()
-
-    asyncio.run(scenario())
+    with pytest.raises(errors.BusyError):
+        queue.enter(MIB, 0.1, ignored)
+    lease.release()
+    queue.check_open()
 
 
 def test_who_is_refused_is_told_to_come_the_later_the_longer_a_run_takes():
     """A run that takes longer than was thought is taken to go on as long again."""
+    queue = Queue(1, Settings(queue_length=0))
+    queue.enter(MIB, 1e-4, ignored)
+    time.sleep(0.3)
+    with pytest.raises(errors.BusyError) as caught:
+        queue.check_open()
+    assert int(caught.value.facts["retry_ms"]) > 290
 
-    async def scenario() -> None:
-        queue = Queue(1, Settings(queue_length=0))
-        await queue.enter(MIB, 1e-4, 10.0)
-        await asyncio.sleep(0.3)
-        with pytest.raises(errors.BusyError) as caught:
-            queue.check_open()
-        assert int(caught.value.facts["retry_ms"]) > 290
 
-    asyncio.run(scenario())
+SIZES = st.integers(0, 9).map(lambda number: number * MIB)
+KINDS = ("waiting", "running", "vacated", "held")
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Calls that come, wait, are cancelled and leave in any order: a model of bytes and places agrees throughout."""
+    """Calls that come, wait, give up and leave in any order: a model of bytes and places agrees throughout."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.queue = Queue(2, settings())
-        self.tasks: list[asyncio.Task[Lease]] = []
-        self.leases: list[Lease] = []
+        self.waiting: list[Lease] = []
+        self.running: list[Lease] = []
+        self.vacated: list[Lease] = []
         self.held: list[Lease] = []
-        self.entering: dict[asyncio.Task[Lease], Lease] = {}
+        self.taken: set[Lease] = set()
+        self.is_entering = False
 
-    def settle(self) -> None:
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.run_until_complete(asyncio.sleep(0))
-        for task in [task for task in self.tasks if task.done()]:
-            self.tasks.remove(task)
-            self.entering.pop(task, None)
-            if not task.cancelled() and task.exception() is None:
-                self.leases.append(task.result())
+    def begin(self, lease: Lease) -> None:
+        if lease in self.waiting:
+            assert lease is self.waiting.pop(0)
+        else:
+            assert self.is_entering
+            assert not self.waiting, "nobody overtakes who waits"
+        self.running.append(lease)
+        self.taken.add(lease)
 
-    @rule(nbytes=st.integers(0, 12 * MIB), seconds=st.floats(0, 3))
+    def enter(self, nbytes: int, seconds: float, held: Lease | None = None) -> None:
+        self.is_entering = True
+        try:
+            lease = self.queue.enter(nbytes, seconds, self.begin, held)
+        except (errors.LimitError, errors.BusyError):
+            self.taken.discard(held)
+            return
+        finally:
+            self.is_entering = False
+        if lease not in self.running:
+            self.waiting.append(lease)
+
+    @rule(nbytes=SIZES, seconds=st.floats(0, 3))
     def come(self, nbytes: int, seconds: float) -> None:
-        self.tasks.append(self.loop.create_task(self.queue.enter(nbytes, seconds, 100.0)))
-        self.settle()
+        self.enter(nbytes, seconds)
 
-    @rule(nbytes=st.integers(0, 12 * MIB))
+    @rule(nbytes=SIZES)
     def hold(self, nbytes: int) -> None:
         with suppress(errors.LimitError, errors.BusyError):
             self.held.append(self.queue.hold(nbytes))
-
-    @rule(which=st.integers(0, 9), enters=st.booleans())
-    def go_on_with_what_is_held(self, which: int, enters: bool) -> None:
-        if self.held:
-            lease = self.held.pop(which % len(self.held))
-            if enters:
-                task = self.loop.create_task(self.queue.enter(lease.nbytes, 1.0, 100.0, lease))
-                self.tasks.append(task)
-                self.entering[task] = lease
-                self.settle()
-            else:
-                lease.release()
+            self.taken.add(self.held[-1])
 
     @rule(which=st.integers(0, 9))
-    def cancel(self, which: int) -> None:
-        if self.tasks:
-            self.tasks[which % len(self.tasks)].cancel()
-            self.settle()
+    def go_on_with_what_is_held(self, which: int) -> None:
+        if self.held:
+            lease = self.held.pop(which % len(self.held))
+            self.enter(lease.nbytes, 1.0, lease)
 
-    @rule(which=st.integers(0, 9), twice=st.booleans())
-    def leave(self, which: int, twice: bool) -> None:
-        if self.leases:
-            lease = self.leases.pop(which % len(self.leases))
+    @rule(which=st.integers(0, 9))
+    def give_up(self, which: int) -> None:
+        if self.waiting:
+            lease = self.waiting.pop(which % len(self.waiting))
+            assert lease.give_up()
+            self.vacated.append(lease)
+
+    @rule(
+        which=st.integers(0, 9), whose=st.sampled_from(["waiting", "running", "vacated", "held"]), twice=st.booleans()
+    )
+    def release(self, which: int, whose: str, twice: bool) -> None:
+        leases = getattr(self, whose)
+        if leases:
+            lease = leases.pop(which % len(leases))
+            self.taken.discard(lease)
             lease.release()
             if twice:
                 lease.release()
-            self.settle()
-
-    @rule(which=st.integers(0, 9), nbytes=st.integers(0, 12 * MIB))
-    def resize(self, which: int, nbytes: int) -> None:
-        if self.leases:
-            with suppress(errors.LimitError, errors.BusyError):
-                self.leases[which % len(self.leases)].resize(nbytes)
 
     @rule(which=st.integers(0, 9))
-    def leave_while_another_is_cancelled(self, which: int) -> None:
-        if self.leases and self.tasks:
-            self.leases.pop().release()
-            self.tasks[which % len(self.tasks)].cancel()
-            self.settle()
+    def vacate(self, which: int) -> None:
+        if self.running:
+            self.vacated.append(self.running.pop(which % len(self.running)))
+            self.vacated[-1].vacate()
+
+    @rule(which=st.integers(0, 9), nbytes=SIZES)
+    def resize(self, which: int, nbytes: int) -> None:
+        if self.running:
+            with suppress(errors.LimitError, errors.BusyError):
+                self.running[which % len(self.running)].resize(nbytes)
 
     @invariant()
     def bytes_and_places_are_those_of_who_is_in(self) -> None:
-        taken = [*self.leases, *self.held, *self.entering.values()]
-        assert self.queue.used_bytes == sum(lease.nbytes for lease in taken) <= 10 * MIB
-        assert len(self.leases) <= 2
-        assert len(self.tasks) <= 4
+        assert self.queue.used_bytes == sum(lease.nbytes for lease in self.taken) <= 10 * MIB
+        assert len(self.running) <= 2
+        assert len(self.waiting) <= 4
+        first = next(iter(self.waiting), None)
+        held = first in self.taken
+        fits = first and (held or self.queue.used_bytes + first.nbytes <= 10 * MIB)
+        assert not (fits and len(self.running) < 2), "the first that waits has what it waits for"
 
     def teardown(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        self.settle()
-        self.leases += self.held
-        while self.leases:
-            self.leases.pop().release()
-            self.settle()
+        for whose in KINDS:
+            while getattr(self, whose):
+                self.release(0, whose, False)
         assert self.queue.is_empty
         assert self.queue.used_bytes == 0
-        self.loop.close()
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = hypothesis_settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestQueueMachine.settings = hypothesis_settings(max_examples=100, stateful_step_count=30, deadline=None)

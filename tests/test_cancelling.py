@@ -1,7 +1,9 @@
 """A call that is taken back at any stage: the server gives back what it had for it, exactly once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from graphsvc.engine.registry import default_registry
 from graphsvc.serving.server import Server
 from graphsvc.serving.settings import Settings
+from graphsvc.v1 import service_pb2
+from graphsvc.wire.status import error_from_packed
 from tests.hostile.case import SERVICE, made, question
 from tests.hostile.http2 import Connection
 from tests.hostile.streams import large
@@ -83,22 +87,66 @@ class Stage:
         call.cancel()
 
 
+@asynccontextmanager
+async def staged(**changes: Any) -> AsyncIterator[Stage]:
+    """Run a server of one thread, and have a client of it."""
+    server = Server(Settings(port=0, threads=1, **changes), default_registry(), {})
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield Stage(server, channel)
+    finally:
+        await server.stop()
+
+
 @pytest.mark.parametrize("stage", [name for name in vars(Stage) if name.startswith(("before", "while", "after"))])
 def test_a_call_that_is_taken_back_gives_back_what_it_had(stage: str):
     """Twice: places and bytes are all there again, and the next call is answered."""
 
     async def scenario() -> None:
-        server = Server(Settings(port=0, threads=1), default_registry(), {})
-        await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            at = Stage(server, channel)
+        async with staged() as at:
             take_back: Callable[[], Awaitable[None]] = getattr(at, stage)
             for _ in range(2):
                 await take_back()
                 await eventually(lambda: at.queue.is_empty and at.queue.used_bytes == 0)
                 assert await at.evaluate(GOOD, timeout=30)
             assert at.queue.used_bytes == 0
-        await server.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_deadline_that_passes_in_the_queue_is_told_at_once():
+    """A question of a session that waits for a long run is told when its time is up, and not when that is done."""
+
+    async def scenario() -> None:
+        async with staged() as at:
+            running = at.evaluate(LONG)
+            await eventually(lambda: at.queue.used_bytes > 0)
+            call = at.session()
+            await call.write(made(service_pb2.SessionRequest(id=3, timeout_ms=50, evaluate=question())))
+            answer = service_pb2.SessionResponse.FromString(await call.read())
+            assert not running.done()
+            assert (answer.id, error_from_packed(answer.status).reason) == (3, "DEADLINE_EXCEEDED")
+            assert not at.queue._waiting
+            running.cancel()
+            call.cancel()
+            await eventually(lambda: at.queue.is_empty)
+
+    asyncio.run(scenario())
+
+
+def test_who_reads_an_answer_slowly_keeps_no_thread_from_others():
+    """While an answer goes out, its bytes are taken and its place is not: the one thread answers somebody else."""
+
+    async def scenario() -> None:
+        async with staged(stall_seconds=60) as at:
+            call = at.session()
+            await call.write(made(large()))
+            await call.read()
+            assert await at.evaluate(GOOD, timeout=20)
+            assert at.queue.used_bytes
+            call.cancel()
+            await eventually(lambda: at.queue.is_empty)
 
     asyncio.run(scenario())
 

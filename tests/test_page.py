@@ -204,7 +204,7 @@ def test_messages_speak_of_what_is_on_the_page(ask: Ask):
     """Of no command and of no argument of Python; of a long error as much as elsewhere."""
     _, answer = ask("POST", "/api/graph", {"graph": f"f = {'x + ' * 300}{'g' * 100}(x)"})
     assert answer["message"].endswith("^")
-    assert "Gates, above, lists all." in answer["message"]
+    assert "All are listed under Gates, above." in answer["message"]
     assert "graphsvc gates" not in answer["message"]
     for graph, said in {
         "a = x * x; b = x + 1": "Write it beside an output, as at da =.",
@@ -292,6 +292,8 @@ def test_gates_are_listed_and_described(ask: Ask):
     _, gates = ask("GET", "/api/gates")
     words = {gate["name"]: gate["words"] for gate in gates}
     assert "unsqueeze" in words["expand_dims"]
+    signs = {gate["name"]: (gate["symbol"], gate["operator"]) for gate in gates}
+    assert (signs["multiply"], signs["sigmoid"], signs["softmax"]) == (("×", "x * y"), ("σ", ""), ("", ""))
     _, gate = ask("GET", "/api/gates/softmax")
     assert (gate["operands"], gate["example"]) == (["x"], "softmax(x)")
     status, answer = ask("GET", "/api/gates/softmix")

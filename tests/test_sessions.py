@@ -140,14 +140,14 @@ def test_more_threads_than_streams_are_all_answered(client: graphsvc.Client):
     """Each with its own numbers."""
     graph = graphsvc.parse("f = sum(x * 2)")
     remote = client.graph(graph)
-    barrier = threading.Barrier(48)
+    barrier = threading.Barrier(80)
 
     def ask(number: int) -> list[float]:
         barrier.wait(60)
         return [float(remote.value_and_grad({"x": np.array([number, i])})[0]["f"]) for i in range(20)]
 
-    with futures.ThreadPoolExecutor(48) as pool:
-        for number, answers in enumerate(pool.map(ask, range(48))):
+    with futures.ThreadPoolExecutor(80) as pool:
+        for number, answers in enumerate(pool.map(ask, range(80))):
             assert answers == [2.0 * (number + i) for i in range(20)]
 
 

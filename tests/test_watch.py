@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from graphsvc.serving.watch import Watch
+from graphsvc.watch import Watch
 
 LONG = 3600.0
 

@@ -186,7 +186,7 @@ class Client:
         return answer
 
     def graph(self, graph: ComputationalGraph, resident: Mapping[str, object] | None = None) -> "RemoteGraph":
-        """Return the graph as one that runs on the server, for many calls: they share one stream.
+        """Return the graph as one that runs on the server, for many calls, which go over streams that stay open.
 
         Args:
             graph: The graph.
@@ -270,21 +270,23 @@ class Client:
             msg = "The client was closed during the call."
             raise StoppedError(msg) from error
 
-    def ask(self, graph: ComputationalGraph, question: Question, timeout: float | None, *, shared: bool = False) -> Any:
+    def ask(
+        self, graph: ComputationalGraph, question: Question, timeout: float | None, *, session: bool = False
+    ) -> Any:
         """Put a question to the server.
 
         Args:
             graph: The graph.
             question: What is asked of it.
             timeout: See `value_and_grad`.
-            shared: Whether it goes over the stream that calls share.
+            session: Whether it goes over a stream that stays open, where one is free.
         """
         conversation = converse(graph, question, self._known)
         try:
             asked = next(conversation)
             while True:
                 try:
-                    answer = self._answered(asked, self._seconds(timeout), shared=shared)
+                    answer = self._answered(asked, self._seconds(timeout), session=session)
                 except GraphsvcError as error:
                     asked = conversation.throw(error)
                 else:
@@ -292,16 +294,16 @@ class Client:
         except StopIteration as stop:
             return stop.value
 
-    def _answered(self, asked: Asked, seconds: float | None, *, shared: bool) -> Any:
+    def _answered(self, asked: Asked, seconds: float | None, *, session: bool) -> Any:
         channel, sessions = self._connected()
-        shared = shared and not sessions.are_busy
-        if not asked.beside and not shared:
+        session = session and not sessions.are_busy and not asked.beside
+        if not asked.beside and not session:
             try:
                 return asked.read(self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise
-        if shared and not asked.beside:
+        if session:
             return patiently(lambda left: sessions.ask(asked, left), seconds)
         # Bytes, because a chunk is not worth a message.
         opener: Any = channel.stream_stream(METHODS["Session"])
@@ -327,7 +329,7 @@ def _unpickled(target: str, timeout: float | None) -> Client:
 
 
 class RemoteGraph:
-    """A graph that runs on a server, with inputs that the server keeps. Its calls share one stream."""
+    """A graph that runs on a server, with inputs that the server keeps. Its calls go over streams that stay open."""
 
     def __init__(self, client: Client, graph: ComputationalGraph, residents: Residents | None = None) -> None:
         self._client = client
@@ -459,7 +461,7 @@ class RemoteGraph:
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, question: Question, timeout: float | None) -> Any:
-        return self._client.ask(self._graph, question, timeout, shared=True)
+        return self._client.ask(self._graph, question, timeout, session=True)
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> Client:

@@ -12,16 +12,16 @@ from graphsvc.arrays import Array, Literal
 from graphsvc.document import (
     InputEntry,
     NodeEntry,
+    at,
+    name_taken,
     reference,
+    unknown_reference,
 )
 from graphsvc.engine.library import Library
 from graphsvc.engine.registry import Registry
 from graphsvc.errors import (
     CycleError,
     DuplicateNameError,
-    UnknownReferenceError,
-    did_you_mean,
-    quoted,
 )
 from graphsvc.gate import Gate
 from graphsvc.plaindata import GraphReference
@@ -117,7 +117,7 @@ class Structure:
     def check_output_free(self, name: str, path: str = "") -> None:
         """Raise DuplicateNameError if there is an output of that name."""
         if name in self.outputs:
-            msg = f"{_at(path)}There are two outputs named {name!r}. Give each its own name."
+            msg = f"{at(path)}There are two outputs named {name!r}. Give each its own name."
             raise DuplicateNameError(msg, name=name, path=path)
 
     def _claim(self, name: str, path: str = "") -> None:
@@ -135,16 +135,13 @@ class Structure:
     def check_free(self, name: str, path: str = "") -> None:
         """Raise DuplicateNameError if an input, a constant or a node bears the name."""
         if self._has(name):
-            msg = f"{_at(path)}The name {name!r} is taken. Inputs, constants and nodes need different names."
-            raise DuplicateNameError(msg, name=name, path=path)
+            raise name_taken(name, path)
 
     def check_reference(self, source: str, path: str = "") -> None:
         """Raise UnknownReferenceError if `source` refers to nothing in the graph."""
         name = node_of(source)
         if not self._has(name):
-            known = [*self.inputs, *self.constants, *self.nodes]
-            msg = f"{_at(path)}There is no value {quoted(name)} in the graph.{did_you_mean(name, known)}"
-            raise UnknownReferenceError(msg, name=name[:128], path=path)
+            raise unknown_reference(name, [*self.inputs, *self.constants, *self.nodes], path)
 
     def check_references(self, nodes: Sequence[NodeEntry], path: str) -> None:
         """Raise UnknownReferenceError if an operand of these nodes refers to nothing in the graph."""
@@ -241,7 +238,3 @@ def node_of(source: str) -> str:
 
 def _edges(node: GateNode) -> list[tuple[str, str]]:
     return [(node_of(operand), node.name) for operand in node.operands]
-
-
-def _at(path: str) -> str:
-    return f"{path}: " if path else ""

@@ -24,9 +24,9 @@ from graphsvc.engine.wording import Wording, wording_of
 from graphsvc.errors import GraphsvcError, NotDifferentiableError, OutputGradientError
 from graphsvc.gate import Elementwise
 
-__all__ = ["Exhibit", "Visit", "VisitedOperand", "Walk", "exhibit", "sketch", "walk"]
+__all__ = ["MOST_VISITS", "Exhibit", "Visit", "VisitedOperand", "Walk", "exhibit", "sketch", "walk"]
 
-_MOST_VISITS: Final = 300
+MOST_VISITS: Final = 300
 """Gates of a graph that anybody steps through."""
 
 _SIDE: Final = 64
@@ -275,7 +275,7 @@ def _walked(
 ) -> Walk:
     runnable = graph._bind()
     letters = letters_of(graph._structure)
-    walker = _Walker(runnable.wordings, letters) if len(graph) <= _MOST_VISITS else Tracer()
+    walker = _Walker(runnable.wordings, letters) if len(graph) <= MOST_VISITS else Tracer()
     with asking(between) if runnable.holds_graphs else nullcontext():
         results, gradients = runnable.watched(inputs, wrt, output_gradients, outputs, between, walker)
     picture = picture_of(graph._structure, walker.trace())

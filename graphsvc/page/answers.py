@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from graphsvc.document import document_to_json
 from graphsvc.engine.graph import ComputationalGraph
-from graphsvc.engine.walking import Exhibit, Visit, Walk, exhibit
+from graphsvc.engine.walking import MOST_VISITS, Exhibit, Visit, Walk, exhibit
 from graphsvc.errors import GraphsvcError
 from graphsvc.plaindata import array_to_data, number_to_data
 
@@ -32,7 +32,7 @@ Number: TypeAlias = float | int | str
 
 
 _HERE: Final = (
-    (r"List them with `graphsvc gates[^`]*`", "Gates, above, lists all"),
+    (r"List them with `graphsvc gates[^`]*`", "All are listed under Gates, above"),
     (r"Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]", r"Write it beside an output, as at d\1 ="),
     (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Write it beside the output, at d\1 ="),
     (r" Ask for no gradients with wrt=\[\]\.", ""),
@@ -137,6 +137,7 @@ class EvaluateAnswer(BaseModel):
     visits: Annotated[
         list[ShownVisit], Field(description="The gates in the order of the forward pass; none of a large graph.")
     ]
+    most_visits: Annotated[int, Field(description="Of how many gates a graph has visits at most.")]
     svg: Annotated[str, Field(description="The graph with values in green and gradients in red.")]
 
 
@@ -144,6 +145,10 @@ class GateEntry(BaseModel):
     """A gate that graphs may use."""
 
     name: str
+    symbol: Annotated[str, Field(description="What stands in its circle; empty where it is drawn as a box.")]
+    operator: Annotated[
+        str, Field(description="How it is written without its name, such as x * y; empty if it is not.")
+    ]
     operands: list[str]
     outputs: list[str]
     attributes: list[str]
@@ -196,6 +201,7 @@ def evaluate_answer(walk: Walk, inputs: Mapping[str, Any], svg: str, *, visits: 
         disconnected=list(gradients.disconnected),
         note=_on_the_page(walk.picture.note),
         visits=list(map(_shown_visit, walk.visits)) if visits else [],
+        most_visits=MOST_VISITS,
         svg=svg,
     )
 

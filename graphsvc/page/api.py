@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from graphsvc.drawing.drawing import Drawing
 from graphsvc.drawing.folding import folded
 from graphsvc.drawing.picture import Picture
+from graphsvc.drawing.symbols import SYMBOLS
 from graphsvc.engine.description import describe_gate, field_of, gate_summary
 from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.graph import ComputationalGraph
@@ -20,7 +21,7 @@ from graphsvc.engine.reading import with_integers
 from graphsvc.engine.registry import Registry
 from graphsvc.engine.walking import sketch, walk
 from graphsvc.errors import GateError, GraphsvcError
-from graphsvc.expression import placed
+from graphsvc.expression import OPERATORS, placed
 from graphsvc.page.answers import GateEntry, evaluate_answer, graph_answer
 from graphsvc.page.questions import EvaluateQuestion, GraphQuestion, document_of, read_question
 from graphsvc.serving.calls import Calls, Reply
@@ -157,6 +158,8 @@ def _gate_entries(registry: Registry) -> list[GateEntry]:
         entries.append(
             GateEntry(
                 name=name,
+                symbol=SYMBOLS.get(name, ""),
+                operator=OPERATORS.get(name, ""),
                 operands=list(found.operands),
                 outputs=list(found.outputs),
                 attributes=list(found.attributes),

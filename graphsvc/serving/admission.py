@@ -5,20 +5,17 @@ are threads and bytes, keeps a bounded number waiting in the order of their comi
 tried again.
 """
 
-import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 
 from graphsvc.engine.estimate import Estimate
-from graphsvc.errors import BusyError, DeadlineError, DeadlineTooShortError, LimitError
+from graphsvc.errors import BusyError, DeadlineTooShortError, LimitError
 from graphsvc.serving.settings import Settings, setters_of
 
 __all__ = ["Lease", "Machine", "Queue", "judge"]
@@ -104,23 +101,22 @@ def _within(settings: Settings, limit: str, asked: int, what: str, node: str = "
 
 
 class Lease:
-    """A place among the runs, and the bytes that go with it; given back exactly once.
+    """A place among the runs, and the bytes that go with it; each is given back exactly once. Safe for many threads.
 
     Attributes:
         nbytes: The bytes.
         seconds: How long the run will take.
-        work: What a thread does with them; they are given back when that is done, and not before.
+        work: What a thread does with them.
     """
 
     def __init__(self, queue: "Queue", nbytes: int, seconds: float) -> None:
         self._queue = queue
-        self._released = False
         self.nbytes = nbytes
         self.seconds = seconds
-        self.work: Future[Any] | None = None
+        self.work: Future[Any] = Future()
 
     def resize(self, nbytes: int) -> None:
-        """Take or give back bytes, from any thread.
+        """Take or give back bytes.
 
         Raises:
             LimitError: That is more than the server has for all.
@@ -128,29 +124,40 @@ class Lease:
         """
         self._queue.resize(self, nbytes)
 
+    def vacate(self) -> None:
+        """Give the place to who waits for one, and keep the bytes."""
+        self._queue.vacate(self)
+
+    def give_up(self) -> bool:
+        """Wait no more; tells whether it waited."""
+        return self._queue.give_up(self)
+
     def release(self) -> None:
-        """Give all back. Only the first call does; it belongs to the event loop."""
-        if self.work and not self.work.done():
-            loop = asyncio.get_running_loop()
-            self.work.add_done_callback(lambda _: loop.call_soon_threadsafe(self.release))
-        elif not self._released:
-            self._released = True
+        """Give all back; where a thread works with it, when that is done. Only the first call does."""
+        if self.work.cancel():
             self._queue.leave(self)
+        else:
+            self.work.add_done_callback(lambda _: self._queue.leave(self))
 
 
 class Queue:
-    """Lets in what fits, in the order of its coming. But for `resize` its methods belong to the event loop."""
+    """Lets in what fits, in the order of its coming. Safe for many threads.
+
+    Who gives back what another waits for lets that one in, in its own thread, so that no place is empty until the event
+    loop has its turn.
+    """
 
     def __init__(self, slots: int, settings: Settings) -> None:
         """Make a queue before so many threads."""
         self._slots = slots
         self._settings = settings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running: dict[Lease, float] = {}
         self._holding: set[Lease] = set()
         self._used = 0
-        self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
+        self._waiting: dict[Lease, Callable[[Lease], object]] = {}
         self._slowness = 1.0
+        self._random = np.random.default_rng()
 
     @property
     def used_bytes(self) -> int:
@@ -164,8 +171,9 @@ class Queue:
 
     def wait_seconds(self) -> float:
         """Return about how long who comes now would wait."""
-        leases = [*self._running, *(lease for lease, _ in self._waiting)]
-        return self._slowness * sum(lease.seconds for lease in leases) / self._slots
+        with self._lock:
+            seconds = sum(lease.seconds for lease in (*self._running, *self._waiting))
+        return self._slowness * seconds / self._slots
 
     def check_open(self) -> None:
         """Refuse who comes where nobody may wait any more; it takes no time, so that refusing costs nothing.
@@ -192,65 +200,72 @@ class Queue:
             BusyError: It has not so many now.
         """
         lease = Lease(self, 0, 0)
-        self.resize(lease, nbytes)
-        self._holding.add(lease)
+        with self._lock:
+            self.resize(lease, nbytes)
+            self._holding.add(lease)
         return lease
 
-    async def enter(self, nbytes: int, seconds: float, remaining: float, held: Lease | None = None) -> Lease:
+    def enter(self, nbytes: int, seconds: float, begin: Callable[[Lease], object], held: Lease | None = None) -> Lease:
         """Wait for a place, and for bytes.
 
         Args:
             nbytes: What it takes at most at one time.
             seconds: How long it will take.
-            remaining: Seconds until its deadline.
+            begin: Called with the lease once it has both; at once, or later by who makes room.
             held: What `hold` gave for those bytes, which gets the place; it is given back if there is none.
 
         Raises:
             LimitError: The server never has so many bytes.
             BusyError: The queue is full.
-            DeadlineError: The deadline passed meanwhile.
         """
         lease = held or Lease(self, nbytes, seconds)
         lease.seconds = seconds
         try:
-            await self._enter(lease, remaining)
+            with self._lock:
+                self._enter(lease, begin)
         except BaseException:
             lease.release()
             raise
         return lease
 
-    async def _enter(self, lease: Lease, remaining: float) -> None:
+    def _enter(self, lease: Lease, begin: Callable[[Lease], object]) -> None:
         self._judge(lease.nbytes)
         if not self._waiting and self._fits(lease):
-            self._start(lease)
+            self._start(lease, begin)
             return
         self._check_length()
-        waiting = sum(other.nbytes for other, _ in self._waiting)
+        waiting = sum(other.nbytes for other in self._waiting)
         if waiting + lease.nbytes > self._settings.memory_bytes // 4 and self._waiting:
             self._refuse("the calls that wait take a quarter of its memory")
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((lease, future))
-        try:
-            async with asyncio.timeout(max(remaining, 0)):
-                await future
-        except TimeoutError:
-            msg = "The deadline passed while the call waited for others. Try again later, or give it more time."
-            raise DeadlineError(msg) from None
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove((lease, future))
+        self._waiting[lease] = begin
+
+    def vacate(self, lease: Lease) -> None:
+        """See `Lease.vacate`."""
+        with self._lock:
+            started = self._running.pop(lease, None)
+            if started is None:
+                return
+            self._holding.add(lease)
+            if lease.seconds > 1e-3:
+                seen = min(max((time.monotonic() - started) / lease.seconds, 0.1), 10.0)
+                self._slowness += _LEARNING * (seen - self._slowness)
+            self._let_in()
+
+    def give_up(self, lease: Lease) -> bool:
+        """See `Lease.give_up`."""
+        with self._lock:
+            waited = self._waiting.pop(lease, None) is not None
+            self._let_in()
+        return waited
 
     def leave(self, lease: Lease) -> None:
         """Take a lease back, whatever became of it, and let others in."""
-        started = self._running.pop(lease, None)
-        if started is not None or lease in self._holding:
-            with self._lock:
+        with self._lock:
+            self.vacate(lease)
+            if lease in self._holding:
+                self._holding.remove(lease)
                 self._used -= lease.nbytes
-        self._holding.discard(lease)
-        if started is not None and lease.seconds > 1e-3:
-            seen = min(max((time.monotonic() - started) / lease.seconds, 0.1), 10.0)
-            self._slowness += _LEARNING * (seen - self._slowness)
-        self._let_in()
+            self.give_up(lease)
 
     def resize(self, lease: Lease, nbytes: int) -> None:
         """See `Lease.resize`."""
@@ -260,6 +275,7 @@ class Queue:
                 self._refuse("other calls have its memory")
             self._used += nbytes - lease.nbytes
             lease.nbytes = nbytes
+            self._let_in()
 
     def _judge(self, nbytes: int) -> None:
         most = min(self._settings.max_run_bytes, self._settings.memory_bytes)
@@ -271,10 +287,11 @@ class Queue:
 
     def _refuse(self, why: str) -> None:
         now = time.monotonic()
-        # For all that is known, a run that takes longer than was thought has as long to go as it has run.
-        overdue = min((now - started for started in list(self._running.values())), default=0)
+        with self._lock:
+            # For all that is known, a run that takes longer than was thought has as long to go as it has run.
+            overdue = min((now - started for started in self._running.values()), default=0)
         # Not all at the same time again.
-        later = max(0.05, overdue, self.wait_seconds()) * (1 + 0.5 * np.random.default_rng().random())
+        later = max(0.05, overdue, self.wait_seconds()) * (1 + 0.5 * self._random.random())
         msg = f"The server is busy: {why}. Try again in {later:.2g} seconds."
         raise BusyError(msg, retry_ms=str(round(1000 * later)))
 
@@ -282,15 +299,14 @@ class Queue:
         more = 0 if lease in self._holding else lease.nbytes
         return len(self._running) < self._slots and self._used + more <= self._settings.memory_bytes
 
-    def _start(self, lease: Lease) -> None:
+    def _start(self, lease: Lease, begin: Callable[[Lease], object]) -> None:
         self._running[lease] = time.monotonic()
-        if lease not in self._holding:
-            with self._lock:
-                self._used += lease.nbytes
+        if lease in self._holding:
+            self._holding.remove(lease)
+        else:
+            self._used += lease.nbytes
+        begin(lease)
 
     def _let_in(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][0]):
-            lease, future = self._waiting.popleft()
-            if not future.done():
-                self._start(lease)
-                future.set_result(None)
+        while self._waiting and self._fits(lease := next(iter(self._waiting))):
+            self._start(lease, self._waiting.pop(lease))

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 
 from graphsvc.arrays import Array
-from graphsvc.errors import GateError, GraphsvcError, LimitError, ServerError
+from graphsvc.errors import DeadlineError, GateError, GraphsvcError, LimitError, ServerError
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
 from graphsvc.serving.service import FEW_BYTES, Request, Service
 from graphsvc.serving.settings import Settings
@@ -94,29 +94,32 @@ class Calls:
         """Do what takes a moment in a thread; see `outcome_of`."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, outcome_of, work)
 
-    async def answer(self, call: Call) -> Reply | grpc.Status:
-        """Take a call without chunks from its beginning to its end."""
-        if (reply := self.at_once(call)) is not None:
-            return reply
-        work = await self.read(call)
-        return await self.run(work, call.pack, call.stop) if isinstance(work, Work) else work
+    async def answer(self, call: Call, work: Work | None = None) -> Reply | grpc.Status:
+        """Take a call without chunks from its beginning to its end; from where it was read, if it was."""
+        found = work or self.at_once(call) or await self.read(call)
+        return await self.run(found, call.pack, call.stop) if isinstance(found, Work) else found
 
     def repeated(self, request: bytes) -> bytes | grpc.Status | None:
         """Answer an `EvaluateRequest` like one that was answered at once before; None where none was."""
         return outcome_of(lambda: self._service.repeated(request)) if len(request) <= FEW_BYTES else None
 
-    def at_once(self, call: Call) -> Reply | grpc.Status | None:
-        """Answer a call in less time than handing it to a thread takes; None where it may take more."""
+    def at_once(self, call: Call) -> Reply | grpc.Status | Work | None:
+        """Answer a call in less time than handing it to a thread takes.
+
+        Returns:
+            The work where that may take more, and None where reading the call may.
+        """
         if call.nbytes > FEW_BYTES or not self._service.is_small(call.request):
             return None
         return outcome_of(lambda: self._in_no_time(call))
 
-    def _in_no_time(self, call: Call) -> Reply | None:
+    def _in_no_time(self, call: Call) -> Reply | Work:
         work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
         seconds = self._machine.seconds(work.estimate)
-        if not work.is_planned or seconds > _NO_TIME:
-            return None
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
+        if not work.is_planned or seconds > _NO_TIME:
+            self._queue.check_open()
+            return work
         response = work.run_at_once()
         self._service.learn(call.request, work, response)
         return Reply(call.pack(response), work.beside or [])
@@ -150,16 +153,23 @@ class Calls:
     ) -> Reply | grpc.Status:
         """Wait for a place, do the work in a thread, and pack what it gives; `held` is given back in any case."""
         nbytes = held.nbytes if held else self._needed_bytes(work)
+        seconds = self._machine.seconds(work.estimate)
+
+        def begin(lease: Lease) -> None:
+            self._threads.submit(_do, lease, lambda: pack(work.run(stop, lease)))
+
         try:
-            lease = await self._queue.enter(nbytes, self._machine.seconds(work.estimate), stop.remaining, held)
+            lease = self._queue.enter(nbytes, seconds, begin, held)
         except GraphsvcError as error:
             return status_of(error)
-        lease.work = self._threads.submit(outcome_of, lambda: pack(work.run(stop, lease)))
+        late = asyncio.get_running_loop().call_later(max(stop.remaining, 0), _end_waiting, lease)
         try:
             message: bytes | grpc.Status = await asyncio.wrap_future(lease.work)
         except BaseException:
             lease.release()
             raise
+        finally:
+            late.cancel()
         if isinstance(message, bytes):
             return Reply(message, work.beside or [], lease)
         lease.release()
@@ -167,6 +177,24 @@ class Calls:
 
     def _needed_bytes(self, work: Work) -> int:
         return work.needed_bytes(min(self._settings.max_run_bytes, self._settings.memory_bytes))
+
+
+def _do(lease: Lease, work: Callable[[], bytes]) -> None:
+    """Do it in its place, which goes to the next before anybody hears of what came of it."""
+    if not lease.work.set_running_or_notify_cancel():
+        return
+    message = outcome_of(work)
+    try:
+        lease.vacate()
+    finally:
+        lease.work.set_result(message)
+
+
+def _end_waiting(lease: Lease) -> None:
+    """Tell who still waits for its place that its deadline passed."""
+    if lease.give_up() and lease.work.set_running_or_notify_cancel():
+        msg = "The deadline passed while the call waited for others. Try again later, or give it more time."
+        lease.work.set_result(status_of(DeadlineError(msg)))
 
 
 def _give_way() -> None:

@@ -43,6 +43,7 @@ from graphsvc.wire.codec import (
 )
 from graphsvc.wire.diagnoses import message_from_diagnosis
 from graphsvc.wire.fields import Most, count_fields
+from graphsvc.wire.references import check_references
 
 __all__ = ["FEW_BYTES", "Request", "Service"]
 
@@ -306,11 +307,14 @@ class Service:
         parts: list[graph_pb2.Graph | graph_pb2.HeldGraph] = [message, *message.graphs]
         nodes = sum(len(part.nodes) for part in parts) + len(message.graphs)
         self._within("max_nodes", nodes, "gate nodes")
-        self._within("max_operands", sum(len(node.operands) for part in parts for node in part.nodes), "operands")
         tensors = sum(len(part.inputs) + len(part.constants) for part in parts)
         self._within("max_tensors", tensors, "inputs and constants")
         self._within("max_outputs", sum(len(part.outputs) for part in parts), "outputs")
+        check_references(message)
+        stop()
         document = document_from_graph(message)
+        operands = sum(len(node.operands) for part in (document, *document.graphs) for node in part.nodes)
+        self._within("max_operands", operands, "operands")
         stop()
         digest = digest_of(document)
         kept = self._graphs.get(digest)

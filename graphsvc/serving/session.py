@@ -14,9 +14,9 @@ from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import FEW_BYTES, Service
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
-from graphsvc.serving.watch import Watch
 from graphsvc.serving.work import Work
 from graphsvc.v1 import service_pb2
+from graphsvc.watch import Watch
 from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.wire.frames import Frame, framed, unframed
 from graphsvc.wire.status import packed_status
@@ -98,12 +98,12 @@ class Session:
             return
         call = self._call(await self._parsed(data), len(data))
         if call.arrivals is None or not _is_chunked(call.request):
-            reply = self._calls.at_once(call)
-            if reply is not None:
-                await self._send(reply, call.number)
+            found = self._calls.at_once(call)
+            if isinstance(found, Reply | grpc.Status):
+                await self._send(found, call.number)
                 return
             await self._room.acquire()
-            tasks.create_task(self._answered(call, self._calls.answer))
+            tasks.create_task(self._answered(call, lambda call: self._calls.answer(call, found)))
             return
         # Where this is refused, chunks come that nobody waits for, so the stream ends.
         work = await self._calls.read(call)
@@ -189,7 +189,8 @@ class Session:
 
     async def _send_known(self, known: bytes | grpc.Status, number: int) -> None:
         if isinstance(known, bytes):
-            await self._send(Reply(framed(service_pb2.SessionResponse, Frame(number, "evaluate", known)), []), number)
+            async with self._writing:
+                await self._write(framed(service_pb2.SessionResponse, Frame(number, "evaluate", known)))
         else:
             await self._send(known, number)
 

@@ -62,6 +62,33 @@ def test_names_that_are_typed_become_inputs(page: Page):
     expect(gradient(page, "x")).to_have_text("dx = 7")
 
 
+def test_a_new_input_is_told_of(page: Page):
+    """A mistyped name is one: it has a value of its own, and says so until that is given."""
+    type_circuit(page)
+    expect(gradient(page, "z")).to_have_text("dz = 3")
+    expect(page.locator(".news:visible")).to_have_count(0)
+    page.fill("#graph", "q = x + y\nf = qq * z")
+    expect(page.locator("#input-qq-news")).to_have_text("New input, set to 1")
+    expect(page.locator(".news:visible")).to_have_count(1)
+    expect(page.locator("#input-qq")).to_have_value("1")
+    expect(page.locator("#input-z")).to_have_value("-4")
+    expect(page.locator("#said")).to_contain_text("qq: New input, set to 1")
+    page.fill("#input-qq", "7")
+    expect(page.locator("#input-qq-news")).to_be_hidden()
+    for graph in ("q = x + y\nf = q * z", "q = x + y\nf = qq * z"):
+        page.fill("#graph", graph)
+        expect(page.locator("#input-qq")).to_have_count(int("qq" in graph))
+    expect(page.locator("#input-qq-news")).to_have_text("Back again, with its value from before")
+    expect(page.locator("#input-qq")).to_have_value("7")
+
+
+def test_a_name_that_was_half_typed_leaves_nothing(page: Page):
+    """When it comes back it is new."""
+    for name in ("spe", "speed", "spe"):
+        page.fill("#graph", f"f = x * {name}")
+        expect(page.locator(f"#input-{name}-news")).to_have_text("New input, set to 1")
+
+
 def test_gates_are_stepped_through_forward_and_backward(page: Page):
     """Values come one by one, then gradients; each gate's chain rule is spelled out with its numbers."""
     type_circuit(page)
@@ -146,7 +173,9 @@ def test_a_syntax_error_is_shown_at_its_character(page: Page):
 def test_an_unknown_gate_is_shown_at_its_name(page: Page):
     """With a near one, and where all are listed; the name is marked as a whole."""
     page.fill("#graph", "q = x + y\nf = q * sinn(z)")
-    expect(page.locator("#problem")).to_contain_text("Did you mean 'sin'? Gates, above, lists all. At line 2, column 9")
+    expect(page.locator("#problem")).to_contain_text(
+        "Did you mean 'sin'? All are listed under Gates, above. At line 2, column 9"
+    )
     expect(page.locator("#marks mark")).to_have_text("sinn")
 
 
@@ -195,6 +224,40 @@ def test_descent_goes_down(page: Page):
     expect(page.locator("#descent-status")).to_contain_text("Try a smaller rate")
 
 
+def test_there_is_no_descent_where_there_is_an_error(page: Page):
+    """Its buttons are off and say why; they are on again when it is mended."""
+    expect(page.locator("#step")).to_have_attribute("aria-disabled", "false")
+    page.fill("#graph", "f = (x + ")
+    for button in ("#step", "#play"):
+        expect(page.locator(button)).to_have_attribute("aria-disabled", "true")
+        page.click(button, force=True)
+    expect(page.locator("#descent-status")).to_have_text("There is an error above, so nothing can be descended.")
+    expect(page.locator("#input-x")).to_have_value("-2")
+    page.fill("#graph", "a = x * x\nb = x + 1")
+    expect(page.locator("#descent-status")).to_contain_text("Descent needs one output of one number")
+    expect(page.locator("#play")).to_have_attribute("aria-disabled", "true")
+    page.fill("#graph", "f = x * x")
+    expect(page.locator("#play")).to_have_attribute("aria-disabled", "false")
+    expect(page.locator("#descent-status")).to_have_text("")
+    page.uncheck("#moved input")
+    expect(page.locator("#descent-status")).to_have_text("No input is chosen to move.")
+
+
+def test_an_error_is_shared_as_one_and_not_saved(page: Page):
+    """The button says what was copied; a graph that is not there is not saved as that from before."""
+    expect(value(page, "f")).to_have_text("f = -12")
+    page.fill("#graph", "f = (x + ")
+    expect(page.locator("#problem")).to_be_visible()
+    page.click("#share")
+    expect(page.locator("#share")).to_have_text("Copied, with its error")
+    page.click("#save")
+    expect(page.locator("#save")).to_have_text("Mend it first")
+    page.fill("#graph", "f = x + 1")
+    expect(page.locator("#problem")).to_be_hidden()
+    page.click("#share")
+    expect(page.locator("#share")).to_have_text("Copied")
+
+
 def test_a_link_holds_the_graph(page: Page, browser: Browser):
     """Who opens it sees the same, whatever its inputs are called."""
     page.fill("#graph", "f = constructor * __proto__ + toString")
@@ -235,6 +298,55 @@ def test_gates_are_searched_and_inserted(page: Page):
     assert "expand_dims(x, axis=0)" in page.locator("#graph").input_value()
 
 
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("*", "multiply"),
+        ("**", "power"),
+        ("σ", "sigmoid"),
+        ("@", "matmul"),
+        ("-", "subtract"),
+        ("softmax", "softmax"),
+        ("mul", "multiply"),
+        ("x >= y", "greater_equal"),
+        ("unsqueeze", "expand_dims"),
+        ("fully connected", "affine"),
+    ],
+)
+def test_gates_are_found_by_name_sign_and_words(page: Page, words: str, first: str):
+    """What is called or written so stands first."""
+    page.click("#show-gates")
+    page.fill("#words", words)
+    expect(page.locator("#catalogue .call").first).to_contain_text(f"{first}(")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_catalogue_is_a_table(page: Page, width: int):
+    """Signs, names and words each begin at one line, whatever their length."""
+    page.set_viewport_size({"width": width, "height": 860})
+    page.click("#show-gates")
+    expect(page.locator("#catalogue > li").nth(300)).to_be_attached()
+    left = "(elements) => [...new Set(elements.map((element) => element.getBoundingClientRect().left))]"
+    for column in (".symbol", ".call", "summary > :last-child"):
+        assert len(page.locator(f"#catalogue {column}").evaluate_all(left)) == 1
+    assert page.evaluate("document.querySelector('#gates').scrollWidth <= document.querySelector('#gates').clientWidth")
+
+
+def test_a_step_is_in_sight(page: Page):
+    """Where the circuit is wider than its place, it is scrolled to the gate that is explained; ends fade that go on."""
+    page.set_viewport_size({"width": 900, "height": 860})
+    page.select_option("#examples", label="A neuron, gate by gate")
+    expect(value(page, "f")).to_have_text("f = 0.7311")
+    expect(page.locator("#circuit")).to_have_class("more-right")
+    page.click("#previous")
+    for _ in range(8):
+        page.click("#previous")
+        inside, host = page.locator("#circuit .current").bounding_box(), page.locator("#circuit").bounding_box()
+        assert inside
+        assert host
+        assert host["x"] <= inside["x"] <= inside["x"] + inside["width"] <= host["x"] + host["width"]
+
+
 def test_hostile_texts_stay_texts(page: Page):
     """Markup in an expression, in a link and in a document is shown or refused, and never run."""
     page.fill("#graph", '<img src=x onerror="alert(1)">')
@@ -257,8 +369,23 @@ def test_a_document_of_ten_thousand_nodes_is_folded_and_unfolded(page: Page):
     expect(page.locator("#circuit .group")).to_have_count(100, timeout=60_000)
     expect(gradient(page, "x")).to_contain_text("dx =")
     expect(page.locator("#stepper")).to_be_hidden()
+    expect(page.locator("#unstepped")).to_contain_text("This graph has 10,000 gates, too many to step through: 300")
     page.locator("#circuit [data-node='group layer3'] .body").click()
     expect(page.locator("#circuit [data-node='layer3.h50']")).to_have_count(1, timeout=60_000)
+
+
+def test_a_folded_graph_says_how_it_is_stepped_through(page: Page):
+    """By opening its groups; where all are open the buttons are there."""
+    lines = [f"a{i} = sin({f'a{i - 1}' if i else 'x'})" for i in range(160)]
+    page.fill("#graph", "\n".join(lines))
+    expect(page.locator("#unstepped")).to_contain_text("Choose boxes to open them")
+    expect(page.locator("#stepper")).to_be_hidden()
+    groups = page.locator("#circuit .group")
+    for left in range(groups.count() - 1, -1, -1):
+        groups.first.locator(".body").click()
+        expect(groups).to_have_count(left)
+    expect(page.locator("#stepper")).to_be_visible()
+    expect(page.locator("#unstepped")).to_be_hidden()
 
 
 def test_graphs_that_multiply_each_other_are_refused(page: Page):
@@ -309,6 +436,9 @@ def test_a_graph_is_saved_and_opened(page: Page, tmp_path: Path):
     expect(page.locator("#graph")).to_have_value(re.compile(r'^\{\s*"graphsvc": 1'))
 
 
+# A function that returns the texts that are too pale to be read.
+PALE = (Path(__file__).parent / "pale.js").read_text(encoding="utf-8")
+
 SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "height": 1100}}
 
 
@@ -321,6 +451,9 @@ def test_every_screen_shows_all(browser: Browser, url: str, screen: str, scheme:
     page.goto("/")
     expect(gradient(page, "z")).to_have_text("dz = 3")
     # Back from where all is shown: the last step first.
+    assert page.evaluate(PALE) == []
+    for said in ("Green, above a line: the value", "Red, below it: the gradient", "↔ beside an input: drag it"):
+        expect(page.locator("#legend")).to_contain_text(said)
     page.click("#previous")
     expect(page.locator("#where")).to_have_text("backward 2 of 2")
     page.click("#previous")

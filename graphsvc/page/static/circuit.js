@@ -3,12 +3,15 @@
 import { find } from "./dom.js";
 
 const SMALLEST = 0.7;
+const ROOM = 60;
 
 export class Circuit {
   constructor({ onNode, onGroup }) {
     this.host = find("circuit");
     this.onNode = onNode;
     this.onGroup = onGroup;
+    this.host.addEventListener("scroll", () => this.fade());
+    new ResizeObserver(() => this.fade()).observe(this.host);
   }
 
   // Shows a drawing of the server.
@@ -29,6 +32,14 @@ export class Circuit {
     const width = Number(svg.getAttribute("width"));
     const fits = width * SMALLEST <= this.host.clientWidth;
     svg.classList.toggle("fitted", fits);
+    this.fade();
+  }
+
+  // Lets an end fade behind which there is more.
+  fade() {
+    const { scrollLeft, scrollWidth, clientWidth } = this.host;
+    this.host.classList.toggle("more-left", scrollLeft > 1);
+    this.host.classList.toggle("more-right", scrollLeft + clientWidth < scrollWidth - 1);
   }
 
   makeButton(node) {
@@ -68,6 +79,17 @@ export class Circuit {
       node.classList.toggle("later", isLater(node.dataset.node));
       node.classList.toggle("current", node.dataset.node === current);
     }
+  }
+
+  // Scrolls so that a node is to be seen, with some of what is around it.
+  center(name) {
+    const node = this.node(name)?.getBoundingClientRect();
+    const host = this.host.getBoundingClientRect();
+    if (!node) return;
+    const isBeyond = (low, high, start, end) => low < start + ROOM || high > end - ROOM;
+    const left = isBeyond(node.left, node.right, host.left, host.right) ? (node.left + node.right - host.left - host.right) / 2 : 0;
+    const top = isBeyond(node.top, node.bottom, host.top, host.bottom) ? (node.top + node.bottom - host.top - host.bottom) / 2 : 0;
+    this.host.scrollBy(left, top);
   }
 
   // Marks the node that an error is about.

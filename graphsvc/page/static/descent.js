@@ -10,6 +10,7 @@ export class Descent {
     this.losses = [];
     this.still = new Set();
     this.playing = false;
+    this.why = "";
     find("step").addEventListener("click", () => this.descend(1));
     find("play").addEventListener("click", () => (this.playing ? this.stop() : this.descend(100)));
     find("descend").addEventListener("submit", (event) => event.preventDefault());
@@ -22,10 +23,27 @@ export class Descent {
     const boxes = graph.inputs.map(({ name }) => {
       if (chosen) this.still[chosen.includes(name) ? "delete" : "add"](name);
       const box = made("input", { type: "checkbox", checked: !this.still.has(name) });
-      box.addEventListener("change", () => this.still[box.checked ? "delete" : "add"](name));
+      box.addEventListener("change", () => {
+        this.still[box.checked ? "delete" : "add"](name);
+        if (this.current().answer) this.judge(this.current().answer);
+      });
       return made("label", {}, box, ` ${name}`);
     });
-    find("moved").replaceChildren(made("legend", {}, "moves"), ...boxes);
+    find("moved").replaceChildren(made("legend", {}, "Inputs that move"), ...boxes);
+  }
+
+  // Lets a run be descended from, or says why it cannot be.
+  judge(answer) {
+    this.forbid(this.problem(answer));
+  }
+
+  forbid(why) {
+    if (this.why || why) this.say(why);
+    this.why = why;
+    for (const button of [find("step"), find("play")]) {
+      button.setAttribute("aria-disabled", String(Boolean(why)));
+      button.title = why;
+    }
   }
 
   // Forgets what was descended.
@@ -33,7 +51,7 @@ export class Descent {
     this.stop();
     this.losses = [];
     this.draw();
-    this.say("");
+    this.say(this.why);
   }
 
   stop() {
@@ -43,22 +61,22 @@ export class Descent {
   async descend(count) {
     const rate = Number(find("rate").value);
     if (this.playing) return;
+    if (this.why) return this.say(this.why);
     if (!(rate > 0)) return this.say("The rate must be a number above 0.");
     this.playing = true;
-    find("play").textContent = count > 1 ? "Stop" : "Play 100";
+    find("play").textContent = count > 1 ? "Stop" : "100 steps";
     try {
       await this.steps(count, rate);
     } catch (error) {
       this.say(error.message);
     } finally {
       this.playing = false;
-      find("play").textContent = "Play 100";
+      find("play").textContent = "100 steps";
     }
   }
 
   async steps(count, rate) {
     let { answer, inputs } = this.current();
-    if (this.problem(answer)) return this.say(this.problem(answer));
     if (!this.losses.length) this.losses.push(this.loss(answer));
     for (let i = 0; i < count && this.playing; i += 1) {
       const next = new Map(inputs);
@@ -77,14 +95,12 @@ export class Descent {
       this.losses.push(loss);
       this.onMoved(new Map([...next].map(([name, json]) => [name, textOf(json)])), answer);
       this.draw();
+      this.say(`${counted(this.losses.length - 1)}: from ${short(this.losses[0])} to ${short(loss)}`);
       await new Promise(requestAnimationFrame);
     }
-    const [first, last] = [this.losses[0], this.losses.at(-1)];
-    this.say(`${counted(this.losses.length - 1)}: from ${short(first)} to ${short(last)}`);
   }
 
   problem(answer) {
-    if (!answer) return "There is nothing to descend: the graph does not run.";
     if (Object.keys(answer.outputs).length > 1 || Number.isNaN(this.loss(answer))) {
       return "Descent needs one output of one number, the loss. Reduce it, as in mean(...) or sum(...).";
     }
@@ -104,16 +120,16 @@ export class Descent {
     const losses = this.losses;
     if (losses.length < 2) return find("curve").replaceChildren();
     const [low, high] = [Math.min(...losses), Math.max(...losses)];
-    const x = (i) => 46 + (246 * i) / (losses.length - 1);
+    const x = (i) => 60 + (232 * i) / (losses.length - 1);
     const y = (loss) => 8 + 74 * (high === low ? 0.5 : (high - loss) / (high - low));
     const label = `Loss over ${counted(losses.length - 1)}, from ${short(losses[0])} to ${short(losses.at(-1))}`;
     find("curve").replaceChildren(
       drawn(
         "svg",
         { viewBox: "0 0 300 100", role: "img", "aria-label": label },
-        drawn("path", { class: "axis", d: "M46 4V86H296" }),
-        drawn("text", { x: 42, y: 13, "text-anchor": "end" }, short(high)),
-        drawn("text", { x: 42, y: 86, "text-anchor": "end" }, short(low)),
+        drawn("path", { class: "axis", d: "M60 4V86H296" }),
+        drawn("text", { x: 56, y: 13, "text-anchor": "end" }, short(high)),
+        drawn("text", { x: 56, y: 86, "text-anchor": "end" }, short(low)),
         drawn("text", { x: 296, y: 98, "text-anchor": "end" }, counted(losses.length - 1)),
         drawn("polyline", { class: "loss", points: losses.map((loss, i) => `${x(i)},${y(loss)}`).join(" ") }),
       ),

@@ -1,4 +1,4 @@
-// The catalogue of gates, with search.
+// The catalogue of gates, with search by name, by sign and by what is said of them.
 
 import { describeGate, listGates } from "./api.js";
 import { find, made } from "./dom.js";
@@ -24,13 +24,9 @@ export class Gates {
   list() {
     if (!this.known) return;
     const words = find("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const matching = this.known.filter((gate) => {
-      const said = `${gate.name} ${gate.documentation} ${gate.words}`.toLowerCase();
-      return words.every((word) => said.includes(word));
-    });
-    // What bears the name comes first.
-    const rank = (gate) => (words.some((word) => gate.name.startsWith(word)) ? 0 : 1);
-    matching.sort((a, b) => rank(a) - rank(b));
+    const ranked = this.known.map((gate) => [rank(gate, words), gate]).filter(([place]) => place < NOWHERE);
+    // The order of the names stays where places are the same.
+    const matching = ranked.sort(([a], [b]) => a - b).map(([, gate]) => gate);
     find("found").textContent = `${matching.length} of ${this.known.length} gates`;
     find("catalogue").replaceChildren(...matching.map((gate) => this.item(gate)));
   }
@@ -41,7 +37,13 @@ export class Gates {
     const item = made(
       "details",
       {},
-      made("summary", {}, made("code", {}, `${gate.name}(${gate.operands.join(", ")})`), made("span", {}, marked(first))),
+      made(
+        "summary",
+        {},
+        made("code", { class: "symbol" }, gate.symbol),
+        made("code", { class: "call" }, `${gate.name}(${gate.operands.join(", ")})`),
+        marked(first),
+      ),
       more,
     );
     item.addEventListener("toggle", () => item.open && !more.children.length && this.describe(gate, more), { once: true });
@@ -56,6 +58,7 @@ export class Gates {
         made("li", {}, made("code", {}, `${name}=${JSON.stringify(schema.default) ?? "…"}`), ` ${schema.description ?? ""}`),
       );
       const operands = Object.entries(found.example_operands).map(([name, spec]) => `${name}: ${spec}`).join(", ");
+      const written = gate.operator ? made("p", {}, "Written ", made("code", {}, gate.operator), " as well.") : "";
       const insert = made("button", { type: "button" }, "Insert");
       insert.addEventListener("click", () => {
         find("gates").close();
@@ -63,12 +66,30 @@ export class Gates {
       });
       host.append(
         ...[rest && made("pre", {}, rest), attributes.length && made("ul", {}, ...attributes)].filter(Boolean),
+        written,
         made("p", {}, found.example ? made("code", {}, found.example) : "", operands ? ` with ${operands} ` : " ", insert),
       );
     } catch (error) {
       host.append(made("p", { class: "problem" }, error.message));
     }
   }
+}
+
+const NOWHERE = 9;
+
+// Returns where among the gates found one belongs: what is called or written so, what begins so, what is said so.
+function rank(gate, words) {
+  const text = find("words").value.trim().toLowerCase();
+  const signs = [gate.symbol, gate.operator, ...gate.operator.split(" ")].filter((sign) => sign && sign !== "x" && sign !== "y");
+  if (!words.length) return 0;
+  if (gate.name === text || signs.includes(text)) return 1;
+  if (gate.words.split(" ").includes(text)) return 2;
+  const places = words.map((word) => {
+    if (gate.name.startsWith(word)) return 3;
+    if (gate.name.includes(word)) return 4;
+    return `${gate.documentation} ${gate.words}`.toLowerCase().includes(word) ? 5 : NOWHERE;
+  });
+  return Math.max(...places);
 }
 
 // A line of documentation with what stands in double backquotes as code.

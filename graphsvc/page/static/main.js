@@ -10,15 +10,17 @@ import { Gates } from "./gates.js";
 import { link, linked } from "./link.js";
 import { Rows } from "./rows.js";
 import { Steps } from "./steps.js";
-import { beginning, jsonOf } from "./values.js";
+import { beginning, brief, jsonOf } from "./values.js";
 
 const WAIT = 120;
 
 // What is asked: texts as they are written.
 // By name in maps, since an input may be called __proto__.
 const asked = { graph: "", inputs: new Map(), gradients: new Map(), unfold: [] };
-// What was answered last: the graph, and the run of it.
-const got = { graph: null, answer: null, inputs: new Map() };
+// What was answered last: the graph, the run of it, and what is wrong with what was written since.
+const got = { graph: null, answer: null, inputs: new Map(), problem: "", unread: false };
+// Inputs whose values are made up here, until somebody gives them one.
+const madeUp = new Set();
 
 const circuit = new Circuit({ onNode: (name) => steps.select(name), onGroup: unfold });
 const steps = new Steps(circuit);
@@ -32,6 +34,7 @@ const editor = new Editor((text) => {
 const rows = new Rows({
   onInput: (name, text) => {
     asked.inputs.set(name, text);
+    madeUp.delete(name);
     descent.reset();
     later(run);
   },
@@ -46,6 +49,8 @@ const descent = new Descent({
   run: (inputs, show) => evaluate({ ...asked, inputs, outputGradients: gradientsGiven(), show }),
   onMoved: (texts, answer) => {
     for (const [name, text] of texts) asked.inputs.set(name, text);
+    madeUp.clear();
+    rows.calm();
     rows.arrange(got.graph, asked.inputs, asked.gradients);
     show(answer);
     linkLater();
@@ -66,7 +71,7 @@ function later(what) {
   timer = setTimeout(() => (unread ? read() : run()), WAIT);
 }
 
-async function read(moved) {
+async function read({ moved, taken = false } = {}) {
   clearTimeout(timer);
   unread = false;
   asking.abort();
@@ -75,16 +80,42 @@ async function read(moved) {
   if (!asked.graph.trim()) return refuse({ message: "Type an expression, such as f = (x + y) * z.", facts: {} });
   try {
     got.graph = await readGraph(asked, asking.signal);
+    got.unread = false;
   } catch (error) {
+    got.unread ||= error.name !== "AbortError";
     return refuse(error);
   }
-  for (const entry of got.graph.inputs) {
-    if (!asked.inputs.has(entry.name)) asked.inputs.set(entry.name, beginning(entry));
-  }
+  const news = taken ? arrived(new Set(asked.inputs.keys())) : arrived(new Set(rows.inputs.keys()));
   for (const name of asked.gradients.keys()) if (!got.graph.outputs.includes(name)) asked.gradients.delete(name);
   rows.arrange(got.graph, asked.inputs, asked.gradients);
+  rows.announce(news);
   descent.arrange(got.graph, moved);
   await run();
+}
+
+// Gives inputs without a value one, and returns what there is to say of those that were not there before.
+function arrived(before) {
+  const names = new Set(got.graph.inputs.map((entry) => entry.name));
+  // A name that was half typed is not kept for when it comes back.
+  for (const name of [...madeUp].filter((name) => !names.has(name))) {
+    madeUp.delete(name);
+    asked.inputs.delete(name);
+  }
+  const news = new Map();
+  for (const entry of got.graph.inputs) {
+    const isKnown = asked.inputs.has(entry.name);
+    if (!isKnown) {
+      asked.inputs.set(entry.name, beginning(entry));
+      madeUp.add(entry.name);
+    }
+    if (!before.has(entry.name)) news.set(entry.name, newsOf(asked.inputs.get(entry.name), isKnown));
+  }
+  return news;
+}
+
+function newsOf(value, isKnown) {
+  if (isKnown) return "Back again, with its value from before";
+  return value ? `New input, set to ${brief(value)}` : "New input, still without a value";
 }
 
 async function run() {
@@ -141,6 +172,7 @@ function mine() {
 function show(answer) {
   got.answer = answer.svg || !got.answer ? answer : { ...answer, visits: got.answer.visits };
   got.inputs = inputsGiven();
+  got.problem = "";
   editor.refuse(null);
   rows.refuse("", "");
   document.body.classList.remove("stale");
@@ -148,8 +180,9 @@ function show(answer) {
   find("note").textContent = answer.note;
   if (answer.svg) {
     circuit.show(answer.svg);
-    steps.take(answer);
+    steps.take(answer, got.graph.gates);
   }
+  descent.judge(answer);
   say(answer);
 }
 
@@ -163,7 +196,9 @@ function drawBare() {
 
 function refuse(error) {
   if (error.name === "AbortError") return;
+  got.problem = error.message;
   descent.stop();
+  descent.forbid("There is an error above, so nothing can be descended.");
   const { input, node } = error.facts ?? {};
   // What stands there is of what was written before.
   document.body.classList.toggle("stale", got.answer !== null);
@@ -180,7 +215,8 @@ function say(answer) {
   clearTimeout(speaking);
   const outputs = Object.entries(answer.outputs).map(([name, array]) => `${name} = ${array.text}`);
   const gradients = Object.entries(answer.shown_gradients).map(([name, array]) => `d${name} = ${array.text}`);
-  speaking = setTimeout(() => (find("said").textContent = [...outputs, ...gradients].join(", ")), 800);
+  const news = rows.news().map(([name, text]) => `${name}: ${text}`);
+  speaking = setTimeout(() => (find("said").textContent = [...news, ...outputs, ...gradients].join(", ")), 800);
 }
 
 function unfold(group) {
@@ -197,7 +233,8 @@ function take({ graph, inputs = {}, gradients = {}, rate, moved }) {
   if (rate) find("rate").value = rate;
   descent.reset();
   steps.position = null;
-  return read(moved);
+  madeUp.clear();
+  return read({ moved, taken: true });
 }
 
 find("examples").append(
@@ -215,8 +252,8 @@ find("file").addEventListener("change", async ({ target }) => {
   if (file.size > 4 * 2 ** 20) refuse(new Error(`${file.name} is larger than the 4 MiB that this page takes.`));
   else take({ graph: await file.text() });
 });
-find("save").addEventListener("click", () => {
-  if (!got.graph) return;
+find("save").addEventListener("click", ({ target }) => {
+  if (!got.graph || got.unread) return answerOn(target, "Mend it first");
   const url = URL.createObjectURL(new Blob([got.graph.document], { type: "application/json" }));
   made("a", { href: url, download: "graph.json" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
@@ -226,12 +263,20 @@ find("share").addEventListener("click", async ({ target }) => {
   try {
     if (!fits) throw new Error();
     await navigator.clipboard.writeText(location.href);
-    target.textContent = "Copied";
+    answerOn(target, got.problem ? "Copied, with its error" : "Copied");
   } catch {
-    target.textContent = fits ? "See the address" : "Too large: Save it";
+    answerOn(target, fits ? "See the address" : "Too large: Save it");
   }
-  setTimeout(() => (target.textContent = "Share"), 1500);
 });
+
+// Says on a button for a moment what became of it.
+function answerOn(button, text) {
+  button.dataset.text ??= button.textContent;
+  button.textContent = text;
+  clearTimeout(button.timer);
+  button.timer = setTimeout(() => (button.textContent = button.dataset.text), 1800);
+}
+
 addEventListener("hashchange", () => linked() && take(linked()));
 
 function begin() {

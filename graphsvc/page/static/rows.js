@@ -31,6 +31,20 @@ export class Rows {
     place(find("outputs"), this.outputs, "");
   }
 
+  // Says at inputs what there is to know of them, until their values are given.
+  announce(news) {
+    for (const [name, text] of news) this.inputs.get(name).announce(text);
+  }
+
+  calm() {
+    for (const row of this.inputs.values()) row.announce("");
+  }
+
+  // Returns what is said at inputs, by their names.
+  news() {
+    return [...this.inputs].map(([name, row]) => [name, row.news.textContent]).filter(([, text]) => text);
+  }
+
   fill(answer) {
     for (const [name, row] of this.inputs) row.fill(answer, name);
     for (const [name, row] of this.outputs) row.fill(answer, name);
@@ -59,14 +73,15 @@ class InputRow {
   constructor(entry, onText) {
     const id = `input-${entry.name}`;
     this.onText = onText;
-    this.field = made("textarea", { id, class: "field", rows: 1, spellcheck: false, "aria-describedby": `${id}-wrong` });
+    this.field = made("textarea", { id, class: "field", rows: 1, spellcheck: false, "aria-describedby": `${id}-news ${id}-wrong` });
     this.name = made("label", { for: id, class: "name" }, entry.name);
-    this.grip = made("span", { class: "grip", title: "Drag to change", "aria-hidden": "true" }, "↔");
+    this.grip = made("span", { class: "grip", title: "Drag to change it", "aria-hidden": "true" }, "↔");
     this.gradient = made("output", { class: "gradient", for: id });
+    this.news = made("p", { id: `${id}-news`, class: "news", hidden: true });
     this.wrong = made("p", { id: `${id}-wrong`, class: "problem", hidden: true });
     this.pictures = made("div", { class: "looks" });
     this.element = made("div", { class: "row", "data-input": entry.name });
-    this.element.append(this.name, this.field, this.grip, this.gradient, this.wrong, this.pictures);
+    this.element.append(this.name, this.field, this.grip, this.gradient, this.news, this.wrong, this.pictures);
     this.field.addEventListener("input", () => this.told());
     this.field.addEventListener("keydown", (event) => this.key(event));
     for (const handle of [this.grip, this.name]) handle.addEventListener("pointerdown", (event) => this.drag(event, handle));
@@ -85,8 +100,14 @@ class InputRow {
     this.grip.hidden = !isNumber;
   }
 
+  announce(text) {
+    this.news.textContent = text;
+    this.news.hidden = !text;
+  }
+
   told() {
     this.size();
+    this.announce("");
     this.onText(this.field.value);
   }
 

@@ -7,6 +7,7 @@ export class Steps {
   constructor(circuit) {
     this.circuit = circuit;
     this.visits = [];
+    this.why = "";
     this.position = null;
     for (const [id, to] of [
       ["first", () => 0],
@@ -25,10 +26,15 @@ export class Steps {
     });
   }
 
-  // Takes a run; where somebody is stepping, it stays at that step.
-  take(answer) {
-    this.answer = answer;
+  // Takes a run of so many gates; where somebody is stepping, it stays at that step.
+  take(answer, gates) {
     this.visits = this.circuit.folded ? [] : answer.visits;
+    this.why =
+      gates > answer.most_visits
+        ? `This graph has ${gates.toLocaleString("en")} gates, too many to step through: ${answer.most_visits} are the ` +
+          "most. To step, write down a part of it."
+        : "Gates are folded into the dashed boxes, and only single gates are stepped through. Choose boxes to open " +
+          "them; when none is left, step.";
     this.backward = this.visits.filter((visit) => visit.outputs.some((output) => output.gradient)).toReversed();
     this.go(this.position);
   }
@@ -36,6 +42,7 @@ export class Steps {
   // Forgets the run, where the graph has none.
   clear() {
     this.visits = this.backward = [];
+    this.why = "";
     this.go(null);
   }
 
@@ -73,6 +80,7 @@ export class Steps {
         outputs: forward === this.visits.length && (back > 0 || !stepping || this.at === this.visits.length),
         current: visit?.node,
       });
+      if (visit) this.circuit.center(visit.node);
     }
     this.control(back, forward, visit);
     find("explained").replaceChildren(...(visit ? (back ? explainBackward(visit) : explainForward(visit)) : this.hint()));
@@ -80,6 +88,7 @@ export class Steps {
 
   control(back, forward, visit) {
     find("stepper").hidden = !this.visits.length;
+    find("unstepped").textContent = this.visits.length ? "" : this.why;
     Object.assign(find("position"), { max: this.count, value: this.at });
     find("first").disabled = find("previous").disabled = this.at === 0;
     find("next").disabled = this.at === this.count;
@@ -96,7 +105,7 @@ export class Steps {
     if (!this.visits.length) return [];
     const said =
       this.position === 0
-        ? "The inputs are known. Next runs the first gate forward."
+        ? "The inputs are known. ▶ runs the first gate forward."
         : "Choose a gate, or step with ◀ and ▶, to see how its gradients come about.";
     return [made("p", { class: "hint" }, said)];
   }
@@ -120,7 +129,7 @@ function explainBackward(visit) {
   const came = arriving.map((output) => `d${output.name} = ${output.gradient.text}`).join(", ");
   return [
     heading("Backward", visit),
-    made("p", {}, "There arrives ", code("gradient", came), "; it gives"),
+    made("p", {}, code("gradient", came), " arrives. By the chain rule, each gradient is the local one times that:"),
     ...visit.operands.map((operand) => explainOperand(operand, visit, arriving[0])),
   ];
 }

@@ -12,7 +12,7 @@ export function jsonOf(text) {
     ? isJson(written) ? written : String(Number(written))
     : written.replace(SPECIAL, (found, sign, name) => (name ? `"${sign === "-" ? "-" : ""}${name}"` : found));
   if (!isJson(json) || !isNumbers(JSON.parse(json))) {
-    throw new Error(`${shortened(written)} is no value. Write a number, NaN, Infinity, or a list such as [1, 2.5].`);
+    throw new Error(`${brief(written)} is no value. Write a number, NaN, Infinity, or a list such as [1, 2.5].`);
   }
   return json;
 }
@@ -32,7 +32,8 @@ function isNumbers(data) {
   return ["number", "boolean"].includes(typeof data) || ["NaN", "Infinity", "-Infinity"].includes(data);
 }
 
-function shortened(text) {
+// Returns a text that fits on a line.
+export function brief(text) {
   return text.length > 40 ? `${text.slice(0, 37)}…` : text;
 }
 

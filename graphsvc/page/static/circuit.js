@@ -55,8 +55,9 @@ export class Circuit {
     });
   }
 
-  get folded() {
-    return this.nodes.some((node) => node.classList.contains("group"));
+  // The names of what is drawn folded.
+  get groups() {
+    return this.nodes.filter((node) => node.classList.contains("group")).map((node) => node.dataset.node);
   }
 
   node(name) {

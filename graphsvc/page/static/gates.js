@@ -41,7 +41,7 @@ export class Gates {
         "summary",
         {},
         made("code", { class: "symbol" }, gate.symbol),
-        made("code", { class: "call" }, `${gate.name}(${gate.operands.join(", ")})`),
+        made("code", { class: "call" }, ...breakable(`${gate.name}(${gate.operands.join(", ")})`)),
         marked(first),
       ),
       more,
@@ -73,6 +73,11 @@ export class Gates {
       host.append(made("p", { class: "problem" }, error.message));
     }
   }
+}
+
+// A long name is broken where its words end.
+function breakable(text) {
+  return text.split(/(?<=[_(])/).flatMap((part) => [made("wbr"), part]);
 }
 
 const NOWHERE = 9;

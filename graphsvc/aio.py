@@ -3,8 +3,7 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,11 +20,11 @@ from graphsvc.client.exchange import check_target, check_timeout, converse
 from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import attempts, pause
 from graphsvc.client.question import Question, Residents
-from graphsvc.client.sessions import wants_stream
+from graphsvc.client.sessions import closed, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
-from graphsvc.errors import BusyError, GraphsvcError, LimitError, ServiceError, StoppedError
+from graphsvc.errors import BusyError, GraphsvcError, LimitError, ServiceError
 from graphsvc.v1 import service_pb2
 from graphsvc.wire.status import error_from_rpc
 
@@ -196,11 +195,14 @@ class AsyncClient:
 
     async def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         self._connected()
-        with _told_of_closing():
-            try:
-                return await self._methods[method](request, timeout=self._seconds(timeout))
-            except grpc.RpcError as error:
-                raise error_from_rpc(error, self.target) from None
+        try:
+            return await self._methods[method](request, timeout=self._seconds(timeout))
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.target) from None
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            raise closed() from None
 
     async def ask(
         self, graph: ComputationalGraph, question: Question, timeout: float | None, *, session: bool = False
@@ -231,9 +233,11 @@ class AsyncClient:
         opener: Any = None if session else channel.stream_stream(METHODS["Session"])
         for left, last in attempts(seconds):
             try:
-                with _told_of_closing():
-                    asking = ask_alone(opener, asked, left, self.target) if opener else sessions.ask(asked, left)
-                    return await asking
+                return await (ask_alone(opener, asked, left, self.target) if opener else sessions.ask(asked, left))
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                raise closed() from None
             except BusyError as error:
                 if last or (left is not None and pause(error) >= left):
                     raise
@@ -369,18 +373,10 @@ class AsyncRemoteGraph:
         return await self._client.ask(self._graph, question, timeout, session=True)
 
 
-@contextmanager
-def _told_of_closing() -> Iterator[None]:
-    """Tell a call that ends because its channel is closed from a task that is cancelled."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # gRPC cancels the calls of a channel that is closed; the task that waits is not meant.
-        msg = "The client was closed during the call."
-        raise StoppedError(msg) from error
+def _is_cancelled() -> bool:
+    """Tell a task that is cancelled from one that is not meant: gRPC cancels the calls of a channel that is closed."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def connect(target: str, *, timeout: float | None = 60.0) -> AsyncClient:

@@ -22,7 +22,8 @@ from graphsvc import ComputationalGraph, Elementwise, Gate, GateDataError, error
 from graphsvc.arrays import Array, ArraySpec
 from graphsvc.engine.fusion.kernels import Kernel
 from graphsvc.engine.fusion.merging import GateCall
-from graphsvc.engine.fusion.program import Program, same_bits
+from graphsvc.engine.fusion.program import Program
+from graphsvc.engine.fusion.proof import same_bits
 from graphsvc.gates.arithmetic import Multiply
 
 ONE: list[tuple[tuple[int, ...], ...]] = [((),), ((5,),), ((4, 5),), ((3000,),), ((40, 50),)]

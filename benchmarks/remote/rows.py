@@ -1,9 +1,12 @@
 """What is measured, and what is aimed at."""
 
+import json
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,6 @@ from typing import Any, Final
 
 import grpc
 import numpy as np
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import graphsvc
 from graphsvc.v1 import graph_pb2, service_pb2
@@ -149,11 +151,8 @@ def _beside(
     """Return p99 of small calls beside a graph by idle p99, that p99, the longest answer to health, and the graph's."""
     idle = p99(ours.turn("unary", 3, _LONG / 2))
     seconds: list[float] = []
-    with graphsvc.connect(target) as client:
-        run = threading.Thread(target=_timed, args=(client, graph, inputs, seconds))
-        run.start()
-        busy, health = ours.busy_turn("unary", 3, _LONG * 0.7, partial(_healthy, target, run))
-        run.join()
+    with _asking_for_health(target) as health, graphsvc.connect(target) as client:
+        busy, _ = ours.busy_turn("unary", 3, _LONG * 0.7, partial(_timed, client, graph, inputs, seconds))
     return p99(busy) / idle, p99(busy), max(health), seconds[0]
 
 
@@ -203,17 +202,15 @@ def _timed(
     seconds.append(time.perf_counter() - began)
 
 
-def _healthy(target: str, run: threading.Thread) -> list[float]:
-    """Ask for health while something runs, and return how long each answer took."""
-    times = []
-    with grpc.insecure_channel(target) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        while run.is_alive():
-            began = time.perf_counter()
-            stub.Check(health_pb2.HealthCheckRequest())
-            times.append(time.perf_counter() - began)
-            time.sleep(0.02)
-    return times
+@contextmanager
+def _asking_for_health(target: str) -> Iterator[list[float]]:
+    """Have a process ask for health, and yield where it is put afterwards how long each answer took."""
+    command = [sys.executable, str(Path(__file__).with_name("health.py")), target]
+    times: list[float] = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asker:  # noqa: S603
+        asker.stdout.readline()
+        yield times
+        times += json.loads(asker.communicate()[0])
 
 
 def refusals(ours: Contestant) -> Iterator[Row]:

@@ -25,7 +25,6 @@ class _Stream:
     def __init__(self, opener: Opener) -> None:
         self._stream = opener()
         self._watch = Watch()
-        self._listener = Listener()
         self._numbers = itertools.count(1)
 
     @property
@@ -49,7 +48,7 @@ class _Stream:
 
     async def _answer(self, asked: Asked, seconds: float | None, target: str) -> Any:
         number = next(self._numbers)
-        self._listener.expect(number, asked)
+        listener = Listener(number, asked)
         try:
             for message in asked.messages(number, seconds):
                 await self._stream.write(message)
@@ -57,8 +56,8 @@ class _Stream:
             # To read tells why.
             pass
         while (data := await self._stream.read()) is not grpc.aio.EOF:
-            if (heard := self._listener.hear(data)) is not None and heard[0] == number:
-                return heard[1]
+            if listener.hear(data):
+                return listener.answer
         msg = f"The server at {target!r} ended the session without an answer."
         raise UnreachableError(msg, target=target)
 

@@ -16,12 +16,12 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        """Start the thread."""
+        """Set none yet."""
         self._times: dict[Callable[[], object], float] = {}
         self._changed = threading.Condition()
         self._wakes_at = math.inf
+        self._thread: threading.Thread | None = None
         self._is_closed = False
-        threading.Thread(target=self._watch, name="graphsvc-alarm", daemon=True).start()
 
     def set(self, call: Callable[[], object], at: float) -> None:
         """Have a function called at a time of `time.monotonic`."""
@@ -30,6 +30,9 @@ class Alarm:
             with self._changed:
                 self._wakes_at = min(at, self._wakes_at)
                 self._changed.notify()
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._watch, name="graphsvc-alarm", daemon=True)
+                    self._thread.start()
 
     def unset(self, call: Callable[[], object]) -> bool:
         """Take a function back, and return whether it is not called any more, nor was."""

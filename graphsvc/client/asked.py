@@ -1,7 +1,8 @@
 """What is asked, ready to be sent, and the answers to it as they come in a session."""
 
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -40,16 +41,17 @@ class Asked(NamedTuple):
     beside: Sequence[Array]
     read: Callable[[bytes, Arrivals | None], Any]
 
-    def messages(self, number: int, seconds: float | None) -> Iterator[bytes]:
-        """Yield what is sent for it in a session: the request, then its chunks.
+    def messages(self, number: int, seconds: float | None) -> Iterable[bytes]:
+        """Return what is sent for it in a session: the request, then its chunks.
 
         Args:
             number: Its id.
             seconds: How long the answer may take; None means any time.
         """
         milliseconds = None if seconds is None else max(1, min(int(1000 * seconds), _MOST_MILLISECONDS))
-        yield framed(service_pb2.SessionRequest, Frame(number, _KINDS[self.method], self.body, milliseconds))
-        yield from chunk_messages(self.beside)
+        frame = Frame(number, _KINDS[self.method], self.body, milliseconds)
+        message = framed(service_pb2.SessionRequest, frame)
+        return itertools.chain((message,), chunk_messages(self.beside)) if self.beside else (message,)
 
 
 _KINDS: Final = {"Evaluate": "evaluate", "Differentiate": "differentiate", "PutTensor": "put_tensor"}
@@ -58,47 +60,44 @@ _MOST_MILLISECONDS: Final = 2**32 - 1
 
 
 class Listener:
-    """The client's side of what comes in a session. It belongs to who reads the stream."""
+    """The client's side of what comes in a session for one question.
 
-    def __init__(self) -> None:
-        """Wait for nothing yet."""
-        self._reads: dict[int, Callable[[bytes, Arrivals | None], Any]] = {}
-        self._filling: tuple[int, Any, Arrivals] | None = None
+    Attributes:
+        answer: What was asked for, or the error that the server gave for it, once it is complete.
+    """
 
-    def expect(self, number: int, asked: Asked) -> None:
-        """Wait for the answer to a request of this id. Any thread may call it."""
-        self._reads[number] = asked.read
+    __slots__ = ("_arrivals", "_number", "_read", "answer")
 
-    def hear(self, data: bytes) -> tuple[int, Any] | None:
-        """Take the next message.
+    def __init__(self, number: int, asked: Asked) -> None:
+        """Wait for the answer to a request of this id."""
+        self._number = number
+        self._read = asked.read
+        self._arrivals: Arrivals | None = None
+        self.answer: Any = None
 
-        Returns:
-            The id of the answer that is complete with it, and the answer or the error; None while more is to come.
+    def hear(self, data: bytes) -> bool:
+        """Take the next message, and return whether the answer is complete with it.
 
         Raises:
             ServerError: It is none that a server would send.
         """
-        if self._filling:
-            number, answer, arrivals = self._filling
+        if self._arrivals is not None:
             piece = chunk_data(data)
             if piece is None:
                 msg = "The server sent no chunk where one belongs. Is it another version?"
                 raise ServerError(msg)
-            arrivals.accept(piece)
-        else:
-            number, answer, arrivals = self._read(_unframed(data))
-        self._filling = None if arrivals.complete else (number, answer, arrivals)
-        return (number, answer) if arrivals.complete else None
-
-    def _read(self, frame: Frame) -> tuple[int, Any, Arrivals]:
-        arrivals = Arrivals(sys.maxsize, "memory")
-        if frame.kind == "status":
-            return frame.number, error_from_packed(frame.body), arrivals
-        read = self._reads.pop(frame.number, None)
-        if frame.kind not in _KINDS.values() or read is None:
+            self._arrivals.accept(piece)
+            return self._arrivals.complete
+        number, kind, body, _ = _unframed(data)
+        if number != self._number or kind not in _ANSWERS:
             msg = "The server sent an answer to nothing. Is it another version?"
             raise ServerError(msg)
-        return frame.number, read(frame.body, arrivals), arrivals
+        self._arrivals = Arrivals(sys.maxsize, "memory")
+        self.answer = error_from_packed(body) if kind == "status" else self._read(body, self._arrivals)
+        return self._arrivals.complete
+
+
+_ANSWERS: Final = {*_KINDS.values(), "status"}
 
 
 def _unframed(data: bytes) -> Frame:

@@ -1,7 +1,7 @@
 """What a client asks of a graph."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphsvc.arrays import read_only
 from graphsvc.engine.graph import ComputationalGraph
@@ -10,8 +10,7 @@ from graphsvc.wire.codec import tensor_digest
 __all__ = ["Question", "Residents"]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked of a graph; the fields are the arguments of the methods of `ComputationalGraph`.
 
     Attributes:

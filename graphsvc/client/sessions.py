@@ -32,7 +32,6 @@ class _Stream:
 
     def __init__(self, opener: Opener) -> None:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._listener = Listener()
         self._numbers = itertools.count(1)
         self._stream = opener(iter(self._outgoing.get, None), timeout=None)
         self.cancel: Callable[[], object] = self._stream.cancel
@@ -47,10 +46,9 @@ class _Stream:
     def ask(self, asked: Asked, seconds: float | None, target: str) -> Any:
         """Return the answer to a question, which may be an error that the server gave for it."""
         number = next(self._numbers)
-        self._listener.expect(number, asked)
         for message in asked.messages(number, seconds):
             self._outgoing.put(message)
-        return _heard(self._stream, self._listener, number, target)
+        return _heard(self._stream, Listener(number, asked), target)
 
 
 class Sessions:
@@ -64,7 +62,7 @@ class Sessions:
         self._streams: set[_Stream] = set()
         # The one used last is asked next: its way is warm, and those that are too many end by themselves.
         self._free: list[_Stream] = []
-        self._alarm: Alarm | None = None
+        self._alarm = Alarm()
         self._is_closed = False
 
     @property
@@ -81,13 +79,12 @@ class Sessions:
         """
         end = None if seconds is None else time.monotonic() + seconds
         for last in (False, True):
-            left = None if end is None else end - time.monotonic()
             try:
-                answer = self._asked(asked, left)
+                answer = self._asked(asked, seconds, end)
             except (grpc.RpcError, UnreachableError) as error:
                 if self._is_closed:
                     raise closed() from None
-                if end is not None and time.monotonic() >= end:
+                if end is not None and (seconds := end - time.monotonic()) <= 0:
                     raise late() from None
                 # Such as one that was silent for long. What is asked changes nothing there, so it may be asked again.
                 if last:
@@ -101,21 +98,20 @@ class Sessions:
         with self._lock:
             self._is_closed = True
             streams, self._streams = self._streams, set()
-            if self._alarm:
-                self._alarm.close()
+        self._alarm.close()
         for stream in streams:
             stream.cancel()
 
-    def _asked(self, asked: Asked, seconds: float | None) -> Any:
-        stream, alarm = self._taken()
+    def _asked(self, asked: Asked, seconds: float | None, end: float | None) -> Any:
+        stream = self._taken()
         is_usable = False
         try:
-            if seconds is not None:
-                alarm.set(stream.cancel, time.monotonic() + seconds)
+            if end is not None:
+                self._alarm.set(stream.cancel, end)
             answer = stream.ask(asked, seconds, self._target)
             is_usable = True
         finally:
-            in_time = seconds is None or alarm.unset(stream.cancel)
+            in_time = end is None or self._alarm.unset(stream.cancel)
             if is_usable and in_time:
                 self._free.append(stream)
             else:
@@ -123,19 +119,18 @@ class Sessions:
                 stream.cancel()
         return answer
 
-    def _taken(self) -> tuple[_Stream, Alarm]:
-        """Return a stream that nobody else uses, opened if there is none, and the alarm."""
+    def _taken(self) -> _Stream:
+        """Return a stream that nobody else uses, opened if there is none."""
         with self._lock:
             if self._is_closed:
                 raise closed()
-            self._alarm = self._alarm or Alarm()
             while self._free:
                 if (stream := self._free.pop()).is_open:
-                    return stream, self._alarm
+                    return stream
                 self._streams.discard(stream)
             stream = _Stream(self._opener)
             self._streams.add(stream)
-            return stream, self._alarm
+            return stream
 
 
 def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) -> Any:
@@ -144,22 +139,19 @@ def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) 
     Raises:
         GraphsvcError: The server refused, or cannot be reached.
     """
-    listener = Listener()
-    listener.expect(1, asked)
-    stream = opener(asked.messages(1, seconds), timeout=seconds)
+    stream = opener(iter(asked.messages(1, seconds)), timeout=seconds)
     try:
-        return raised(_heard(stream, listener, 1, target))
+        return raised(_heard(stream, Listener(1, asked), target))
     except grpc.RpcError as error:
         raise told(error, target) from None
     finally:
         stream.cancel()
 
 
-def _heard(stream: Iterable[bytes], listener: Listener, number: int, target: str) -> Any:
-    """Return the answer to the request of this id."""
+def _heard(stream: Iterable[bytes], listener: Listener, target: str) -> Any:
     for data in stream:
-        if (heard := listener.hear(data)) is not None and heard[0] == number:
-            return heard[1]
+        if listener.hear(data):
+            return listener.answer
     msg = f"The server at {target!r} ended the session without an answer."
     raise UnreachableError(msg, target=target)
 

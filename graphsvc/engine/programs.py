@@ -12,7 +12,8 @@ from graphsvc.engine.estimate import scratch_of
 from graphsvc.engine.evaluation import Results
 from graphsvc.engine.fusion.levels import LevelProgram, level_program
 from graphsvc.engine.fusion.lowering import lower
-from graphsvc.engine.fusion.program import GuardError, Program, UntrueRecordingError
+from graphsvc.engine.fusion.program import GuardError, Program
+from graphsvc.engine.fusion.proof import UntrueRecordingError
 from graphsvc.engine.fusion.recordings import Recordings
 from graphsvc.errors import LimitError
 from graphsvc.garbage import full_collections_put_off

@@ -189,7 +189,8 @@ class Session:
 
     async def _send_known(self, known: bytes | grpc.Status, number: int) -> None:
         if isinstance(known, bytes):
-            await self._send(Reply(framed(service_pb2.SessionResponse, Frame(number, "evaluate", known)), []), number)
+            async with self._writing:
+                await self._write(framed(service_pb2.SessionResponse, Frame(number, "evaluate", known)))
         else:
             await self._send(known, number)
 

@@ -17,7 +17,7 @@ from graphsvc.arrays import Array, ArraySpec, Literal, read_only
 from graphsvc.engine.evaluation import InputGradients, Results
 from graphsvc.engine.fusion.instructions import Instruction, Kind, powered
 from graphsvc.engine.fusion.lowering import call_rule
-from graphsvc.engine.fusion.program import UntrueRecordingError, same_bits
+from graphsvc.engine.fusion.proof import UntrueRecordingError, same_bits
 from graphsvc.engine.fusion.recording import Recording
 from graphsvc.engine.fusion.recordings import Recordings
 from graphsvc.engine.inference import literal_array

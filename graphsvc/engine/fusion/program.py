@@ -8,7 +8,7 @@ nothing but our own numbers. Long ones stay a loop, because compiling takes 18 m
 import functools
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,24 +20,15 @@ from graphsvc.engine.fusion.blocks import BlockedKernel
 from graphsvc.engine.fusion.instructions import Kind, reshaped
 from graphsvc.engine.fusion.kernels import Kernel, schedule
 from graphsvc.engine.fusion.merging import GateCall, Lowered, Operation, Trace
-from graphsvc.engine.inference import BoundNode
+from graphsvc.engine.fusion.proof import COMPARED, holds, to_prove
 from graphsvc.engine.plan import Step
 from graphsvc.errors import GraphsvcError, StoppedError
 from graphsvc.gate import Elementwise
 
-__all__ = ["GuardError", "Program", "UntrueRecordingError", "same_bits"]
+__all__ = ["GuardError", "Program"]
 
 _STRAIGHT: Final = 256
 """Calls up to which a program becomes straight-line code."""
-
-_COMPARED: Final = 1 << 12
-"""Elements up to which a value is kept for the proof."""
-
-_PROVEN: Final = 512
-"""Recordings up to which all are compared with their gates."""
-
-_PROVEN_EACH: Final = 16
-"""How many of each gate are compared in larger programs."""
 
 _KEPT_BYTES: Final = 1 << 20
 """Bytes of all values that are kept for the proof."""
@@ -64,14 +55,6 @@ _OPERATORS: Final[Mapping[Any, str]] = {
 
 class GuardError(RuntimeError):
     """A value was not what a recording took for granted; the gates themselves must run."""
-
-
-class UntrueRecordingError(Exception):
-    """A gate gave something else than its recording."""
-
-    def __init__(self, node: BoundNode, method: str) -> None:
-        super().__init__(f"{method} gives something else than its recording")
-        self.node = node
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +343,7 @@ class Program:
     def _prove(self, given: Sequence[Any], between: Callable[[], None] | None) -> Results:
         """Run once, and compare recordings with gates: in kernels on the first rows, elsewhere on small values."""
         waiting: dict[int, list[Trace]] = {}
-        for trace in self._proofs():
+        for trace in to_prove(self.lowered.traces):
             for value in trace.results:
                 if value is not None:
                     waiting.setdefault(value, []).append(trace)
@@ -375,7 +358,7 @@ class Program:
             if isinstance(line.function, BlockedKernel):
                 block = line.function.first_rows(operands)
                 for trace in (trace for value in block for trace in waiting.get(value, ())):
-                    if id(trace) not in proven and isinstance(trace.node.gate, Elementwise) and _holds(trace, block):
+                    if id(trace) not in proven and isinstance(trace.node.gate, Elementwise) and holds(trace, block):
                         proven.add(id(trace))
             if line.interruptible:
                 values.update(zip(line.results, line.function(between, *operands), strict=True))
@@ -388,21 +371,9 @@ class Program:
             values.setdefault(source[0], values.get(source[1]))
         for trace in {id(trace): trace for traces in waiting.values() for trace in traces}.values():
             if id(trace) not in proven:
-                _holds(trace, values)
+                holds(trace, values)
         self.proven = True
         return self._finished(values)
-
-    def _proofs(self) -> Iterator[Trace]:
-        """Yield the recordings to compare: all, or in a large program some of each gate."""
-        traces = self.lowered.traces
-        if len(traces) <= _PROVEN:
-            yield from traces
-            return
-        seen: Counter[tuple[int, str]] = Counter()
-        for trace in traces:
-            seen[id(trace.node.gate), trace.method] += 1
-            if seen[id(trace.node.gate), trace.method] <= _PROVEN_EACH:
-                yield trace
 
     def _kept_longer(self) -> list[tuple[int, ...]]:
         """Return for each line what to drop after it in the proof, which keeps a megabyte of small values."""
@@ -414,7 +385,7 @@ class Program:
 
     def _is_small(self, value: int) -> bool:
         spec = self.lowered.specs[value]
-        return spec is not None and spec.size <= _COMPARED
+        return spec is not None and spec.size <= COMPARED
 
 
 _METHODS: Final[Mapping[Any, str]] = {np.transpose: "transpose", reshaped: "reshape"}
@@ -460,53 +431,3 @@ def _call_alone(function: Callable[..., Any], between: Callable[[], None] | None
 def _contiguous(value: Any) -> Array:
     """Return a result of our own as an array in C order."""
     return value if isinstance(value, np.ndarray) and value.flags.c_contiguous else owned(value)
-
-
-def _holds(trace: Trace, values: Mapping[int, Any]) -> bool:
-    """Compare a recording with its gate where their values are at hand; tell whether they were.
-
-    Raises:
-        UntrueRecordingError: They differ.
-    """
-    operands = [values.get(operand) for operand in trace.operands]
-    found = [None if value is None else values.get(value) for value in trace.results]
-    known = [value for value in found if value is not None]
-    small = all(operand is not None and np.size(operand) <= _COMPARED for operand in operands)
-    # The gate would make its results once more, beside what the run takes.
-    if not small or not known or any(np.size(value) > 16 * _COMPARED for value in known):
-        return False
-    try:
-        # Copies, for a gate may keep what it is given.
-        returned = trace.call([read_only(np.array(operand)) for operand in operands])
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        raise UntrueRecordingError(trace.node, trace.method) from error
-    expected = returned if isinstance(returned, tuple | list) else (returned,)
-    alike = same_bits if isinstance(trace.node.gate, Elementwise) else _same_numbers
-    for mine, theirs in zip(found, expected, strict=True):
-        if mine is not None and not alike(mine, theirs):
-            raise UntrueRecordingError(trace.node, trace.method)
-    return True
-
-
-def same_bits(mine: Any, theirs: Any) -> bool:
-    """Tell whether two values are equal, NaN to NaN and zeros with their signs."""
-    if mine.dtype != theirs.dtype:
-        return False
-    try:
-        first, second = np.broadcast_arrays(mine, theirs)
-    except ValueError:
-        return False
-    if not np.array_equal(first, second, equal_nan=first.dtype.kind in "fc"):
-        return False
-    return first.dtype.kind != "f" or bool(np.all((np.signbit(first) == np.signbit(second)) | np.isnan(first)))
-
-
-def _same_numbers(mine: Any, theirs: Any) -> bool:
-    """Tell whether two values are equal but for the last bits of sums, which depend on the layout of the memory."""
-    if mine.dtype != theirs.dtype or mine.shape != theirs.shape or mine.dtype.kind not in "fc":
-        return same_bits(mine, theirs)
-    finite = np.abs(theirs, where=np.isfinite(theirs), out=np.zeros(theirs.shape, np.abs(theirs).dtype))
-    slack = 256 * float(np.finfo(mine.dtype).eps)
-    return np.allclose(mine, theirs, slack, slack * float(np.max(finite, initial=0)), equal_nan=True)

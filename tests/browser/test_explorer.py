@@ -265,6 +265,11 @@ def test_an_error_is_shared_as_one_and_not_saved(page: Page):
     expect(page.locator("#share")).to_have_text("Copied, with its error")
     page.click("#save")
     expect(page.locator("#save")).to_have_text("Mend it first")
+    expect(page.locator("#save")).to_have_text("Save")
+    page.fill("#graph", "")
+    expect(page.locator("#problem")).to_contain_text("Type an expression")
+    page.click("#save")
+    expect(page.locator("#save")).to_have_text("Mend it first")
     page.fill("#graph", "f = x + 1")
     expect(page.locator("#problem")).to_be_hidden()
     page.click("#share")
@@ -452,7 +457,7 @@ def test_a_graph_is_saved_and_opened(page: Page, tmp_path: Path):
 # A function that returns the texts that are too pale to be read.
 PALE = (Path(__file__).parent / "pale.js").read_text(encoding="utf-8")
 
-SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "height": 1100}}
+SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "height": 1240}}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

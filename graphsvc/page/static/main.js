@@ -77,15 +77,16 @@ async function read({ moved, taken = false } = {}) {
   asking.abort();
   asking = new AbortController();
   linkLater();
+  got.unread = true;
   if (!asked.graph.trim()) return refuse({ message: "Type an expression, such as f = (x + y) * z.", facts: {} });
   try {
     got.graph = await readGraph(asked, asking.signal);
     got.unread = false;
   } catch (error) {
-    got.unread ||= error.name !== "AbortError";
     return refuse(error);
   }
-  const news = taken ? arrived(new Set(asked.inputs.keys())) : arrived(new Set(rows.inputs.keys()));
+  // Of an example or a link, what it has no value for is new; else what had no row.
+  const news = arrived(new Set((taken ? asked : rows).inputs.keys()));
   for (const name of asked.gradients.keys()) if (!got.graph.outputs.includes(name)) asked.gradients.delete(name);
   rows.arrange(got.graph, asked.inputs, asked.gradients);
   rows.announce(news);

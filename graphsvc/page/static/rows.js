@@ -74,7 +74,8 @@ class InputRow {
   constructor(entry, onText) {
     const id = `input-${entry.name}`;
     this.onText = onText;
-    this.field = made("textarea", { id, class: "field", rows: 1, spellcheck: false, "aria-describedby": `${id}-news ${id}-wrong` });
+    const described = `${id}-news ${id}-wrong`;
+    this.field = made("textarea", { id, class: "field", rows: 1, spellcheck: false, "aria-describedby": described });
     this.name = made("label", { for: id, class: "name" }, entry.name);
     this.grip = made("span", { class: "grip", title: "Drag to change it", "aria-hidden": "true" }, "↔");
     this.gradient = made("output", { class: "gradient", for: id });

@@ -7,8 +7,7 @@ gates) is judged by the graph that is made of it. Round trips are exact, down to
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NoReturn
 from typing import Literal as OneOf
 
@@ -28,14 +27,12 @@ from pydantic import (
 from graphsvc.arrays import DTYPES, MAX_DIMENSION, MAX_RANK, Array, Literal
 from graphsvc.errors import (
     DocumentError,
-    DuplicateNameError,
     InvalidNameError,
     NotAGraphError,
-    UnknownReferenceError,
-    did_you_mean,
     quoted,
 )
 from graphsvc.garbage import full_collections_put_off
+from graphsvc.names import NAME, REFERENCE, bad_name, is_name
 from graphsvc.plaindata import (
     array_to_entry,
     attribute_from_data,
@@ -54,18 +51,11 @@ __all__ = [
     "InputEntry",
     "NodeEntry",
     "OutputEntry",
-    "at",
-    "check_name",
     "data_from_json",
     "digest_of",
     "document_from_dict",
     "document_from_json",
     "document_to_json",
-    "is_name",
-    "is_reference",
-    "name_taken",
-    "reference",
-    "unknown_reference",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -73,17 +63,9 @@ FORMAT_VERSION: Final = 1
 
 _SECTIONS: Final = ("inputs", "constants", "nodes", "outputs")
 
-_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
-_REFERENCE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(:[A-Za-z][A-Za-z0-9_]{0,127})?$"
 
-is_name: Final = re.compile(_NAME).fullmatch
-"""Tell whether a text can name something."""
-
-is_reference: Final = re.compile(_REFERENCE).fullmatch
-"""Tell whether a text can refer to something."""
-
-Name = Annotated[str, StringConstraints(pattern=_NAME)]
-Reference = Annotated[str, StringConstraints(pattern=_REFERENCE)]
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 DtypeName = Annotated[str, Field(json_schema_extra={"enum": list(DTYPES)})]
 AttributeField = Annotated[Any, AfterValidator(attribute_value)]
 
@@ -130,7 +112,7 @@ class NodeEntry(_Entry):
     gate: Name
     operands: Annotated[tuple[Reference, ...], FailFast()]
     # A default would be copied for every node, deeply.
-    attributes: dict[Annotated[str, StringConstraints(pattern=_NAME)], AttributeField] = Field(default_factory=dict)
+    attributes: dict[Annotated[str, StringConstraints(pattern=NAME)], AttributeField] = Field(default_factory=dict)
 
 
 class OutputEntry(_Entry):
@@ -177,47 +159,6 @@ _AT_A_TIME: Final = 1000
 
 
 # Reading and writing ------------------------------------------------------------------------------------------------
-
-
-def check_name(name: object) -> str:
-    """Return `name` if it can name a node, an input, a constant or an output.
-
-    Raises:
-        InvalidNameError: It cannot.
-    """
-    if not isinstance(name, str) or not is_name(name):
-        raise InvalidNameError(_bad_name(name))
-    return name
-
-
-def _bad_name(name: object) -> str:
-    return (
-        f"{quoted(name)} is no name. A name starts with a letter or underscore, goes on with letters, digits, '_', '.' "
-        f"or '-', and has at most 128 characters."
-    )
-
-
-def name_taken(name: str, path: str = "") -> DuplicateNameError:
-    """Return the error for a name that an input, a constant or a node has already."""
-    msg = f"{at(path)}The name {name!r} is taken. Inputs, constants and nodes need different names."
-    return DuplicateNameError(msg, name=name, path=path)
-
-
-def unknown_reference(name: str, known: Iterable[str], path: str = "") -> UnknownReferenceError:
-    """Return the error for a reference to what is not in the graph; `known` is what is."""
-    msg = f"{at(path)}There is no value {quoted(name)} in the graph.{did_you_mean(name, known)}"
-    return UnknownReferenceError(msg, name=name[:128], path=path)
-
-
-def at(path: str) -> str:
-    """Return what the message of an error begins with that knows the place in the document."""
-    return f"{path}: " if path else ""
-
-
-def reference(text: str) -> tuple[str, str | None]:
-    """Split `node:output` into the node's name and the output's, which is None for a node's first output."""
-    node, colon, output = text.partition(":")
-    return node, output if colon else None
 
 
 @full_collections_put_off()
@@ -344,7 +285,7 @@ def _document_error(
         elif is_name(part):
             path += f".{part}" if path else part
     if first["type"] == "string_pattern_mismatch" and not path.endswith((".source", "]")):
-        return InvalidNameError(f"{path}: {_bad_name(first['input'])}", path=path)
+        return InvalidNameError(f"{path}: {bad_name(first['input'])}", path=path)
     if first["type"] == "document":
         return DocumentError(f"{path}: {first['msg']}.", path=path)
     given = f", got {quoted(first['input'])}" if first["type"] not in ("missing", "extra_forbidden") else ""

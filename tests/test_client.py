@@ -451,6 +451,37 @@ def test_a_session_that_ends_under_a_question_is_opened_again_for_it(kind: str):
         asyncio.run(main())
 
 
+class Confused(grpc.GenericRpcHandler):
+    """A server that answers other questions than it is asked."""
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        return grpc.stream_stream_rpc_method_handler(self._session)
+
+    def _session(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        for data in messages:
+            answer = service_pb2.SessionResponse(id=service_pb2.SessionRequest.FromString(data).id + 1)
+            answer.evaluate.graph_digest = bytes(32)
+            yield answer.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_the_answer_to_another_question_is_taken_for_no_answer(kind: str):
+    """By its id."""
+    graph = graphsvc.parse("f = x")
+
+    async def awaited(target: str) -> None:
+        async with graphsvc.aio.connect(target) as client:
+            await client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
+
+    def blocking(target: str) -> None:
+        with graphsvc.connect(target) as client:
+            client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
+
+    ask = blocking if kind == "threads" else lambda target: asyncio.run(awaited(target))
+    with handling(Confused()) as target, pytest.raises(errors.ServerError, match="answer to nothing"):
+        ask(target)
+
+
 def started(port: str) -> subprocess.Popen[str]:
     """Return a server that listens."""
     command = [sys.executable, "-m", "graphsvc", "serve", "--port", port]

@@ -207,13 +207,14 @@ def test_messages_speak_of_what_is_on_the_page(ask: Ask):
     assert "All are listed under Gates, above." in answer["message"]
     assert "graphsvc gates" not in answer["message"]
     for graph, said in {
-        "a = x * x; b = x + 1": "Write it beside an output, as at da =.",
-        "f = x * array": "Write it beside the output, at df =, or make it one number, as by sum(...).",
+        "a = x * x; b = x + 1": "Write beside an output which one arrives there, as at da =.",
+        "f = x * array": "Write beside the output which one arrives, at df =, or make it one number, as by sum(...).",
         "f = x > 1": "Output 'f' is bool and has no gradient.",
     }.items():
         inputs = {"x": 1, "array": [1, 2]} if "array" in graph else {"x": 1}
         _, answer = ask("POST", "/api/evaluate", {"graph": graph, "inputs": inputs})
         assert answer["note"].endswith(said)
+        assert "={" not in answer["svg"]
 
 
 SCRIPT_AS_A_NAME = {

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
-from graphsvc.document import reference
 from graphsvc.engine.inference import BoundNode, described
 from graphsvc.engine.structure import GateNode, Structure, node_of
 from graphsvc.errors import (
@@ -19,6 +18,7 @@ from graphsvc.errors import (
 )
 from graphsvc.garbage import full_collections_put_off
 from graphsvc.gate import Gate
+from graphsvc.names import reference
 from graphsvc.plaindata import GraphReference
 
 __all__ = ["bind", "check_arity", "note_versions", "sources"]

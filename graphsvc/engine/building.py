@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from graphsvc.arrays import DTYPES, Array, Literal, as_array, owned, read_only
-from graphsvc.document import InputEntry, check_name
+from graphsvc.document import InputEntry
 from graphsvc.engine.binding import check_arity
 from graphsvc.engine.library import Library
 from graphsvc.engine.node import Node
@@ -30,6 +30,7 @@ from graphsvc.errors import (
     quoted,
 )
 from graphsvc.gate import Gate, attributes_of
+from graphsvc.names import check_name
 from graphsvc.plaindata import Attribute, GraphReference, attribute_value
 
 __all__ = ["GraphBuilder"]

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from graphsvc.document import check_name, reference
 from graphsvc.errors import AttributeValueError, quoted
+from graphsvc.names import check_name, reference
 
 if TYPE_CHECKING:
     from graphsvc.engine.building import GraphBuilder

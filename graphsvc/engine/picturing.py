@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphsvc.document import reference
 from graphsvc.drawing.picture import Picture, PictureEdge, PictureNode, PicturePort, Trace, tinted
 from graphsvc.drawing.summaries import summary_of
 from graphsvc.drawing.symbols import SYMBOLS
 from graphsvc.engine.structure import GateNode, Structure
 from graphsvc.errors import NotDifferentiableError, OutputGradientError, quoted
 from graphsvc.gate import attributes_of
+from graphsvc.names import reference
 from graphsvc.plaindata import GraphReference
 
 if TYPE_CHECKING:

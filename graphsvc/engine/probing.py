@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from graphsvc.arrays import Array, is_differentiable, spec_of
-from graphsvc.document import GraphDocument, InputEntry, NodeEntry, OutputEntry, reference
+from graphsvc.document import GraphDocument, InputEntry, NodeEntry, OutputEntry
 from graphsvc.drawing.picture import Trace
 from graphsvc.drawing.summaries import summary_of
 from graphsvc.engine.evaluation import Results
@@ -21,6 +21,7 @@ from graphsvc.engine.question import judge_differentiated, judge_output_gradient
 from graphsvc.engine.structure import Structure
 from graphsvc.engine.tracing import findings_of
 from graphsvc.errors import NotDifferentiableError, OutputGradientError
+from graphsvc.names import reference
 
 __all__ = ["Ask", "trace_by_asking"]
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from graphsvc.document import GraphDocument, InputEntry, check_name, document_from_json
+from graphsvc.document import GraphDocument, InputEntry, document_from_json
 from graphsvc.engine.binding import note_versions
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import GraphsvcError, NotAGraphError, UnknownReferenceError, did_you_mean
 from graphsvc.expression import document_from_expression
+from graphsvc.names import check_name
 
 __all__ = ["load", "parse", "with_integers"]
 

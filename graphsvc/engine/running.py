@@ -36,7 +36,7 @@ from graphsvc.engine.wording import Wording
 
 __all__ = ["RunnableGraph"]
 
-_KEPT_WORDINGS: Final = 1024
+_KEPT_WORDINGS: Final = 512
 
 
 class RunnableGraph(BoundGraph):

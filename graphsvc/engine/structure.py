@@ -12,10 +12,6 @@ from graphsvc.arrays import Array, Literal
 from graphsvc.document import (
     InputEntry,
     NodeEntry,
-    at,
-    name_taken,
-    reference,
-    unknown_reference,
 )
 from graphsvc.engine.library import Library
 from graphsvc.engine.registry import Registry
@@ -24,6 +20,7 @@ from graphsvc.errors import (
     DuplicateNameError,
 )
 from graphsvc.gate import Gate
+from graphsvc.names import at, name_taken, reference, unknown_reference
 from graphsvc.plaindata import GraphReference
 
 if TYPE_CHECKING:

@@ -33,8 +33,11 @@ Number: TypeAlias = float | int | str
 
 _HERE: Final = (
     (r"List them with `graphsvc gates[^`]*`", "All are listed under Gates, above"),
-    (r"Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]", r"Write it beside an output, as at d\1 ="),
-    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Write it beside the output, at d\1 ="),
+    (
+        r"Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]",
+        r"Write beside an output which one arrives there, as at d\1 =",
+    ),
+    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Write beside the output which one arrives, at d\1 ="),
     (r" Ask for no gradients with wrt=\[\]\.", ""),
 )
 """How messages name what there is elsewhere, and what there is in its place on the page."""

@@ -137,7 +137,8 @@ def _outcome(answered: bytes | grpc.Status) -> bytes | GraphsvcError:
 
 
 def _drawn(picture: Picture, letters: Mapping[str, str], unfold: tuple[str, ...]) -> str:
-    return Drawing(lettered(folded(picture, _MOST_NODES, unfold), letters)).svg
+    # Why there are no gradients stands beside the drawing, in the words of the page.
+    return Drawing(lettered(folded(replace(picture, note=""), _MOST_NODES, unfold), letters)).svg
 
 
 def _packed(answer: BaseModel) -> bytes:

@@ -154,8 +154,9 @@ class Service:
         if not isinstance(request, service_pb2.EvaluateRequest) or not isinstance(work.prepared, PreparedAgain):
             return
         kept = self._graphs.get(request.graph_digest)
+        # All of them, so that none is kept here.
         in_order = kept and tuple(named.name for named in request.inputs) == kept.graph.inputs
-        if kept and kept.repeats and in_order and not request.residents:
+        if kept and kept.repeats and in_order:
             kept.repeats.learn(request, work.prepared.answer, response)
 
     def _evaluation(

@@ -7,8 +7,8 @@ in a fifth of that time.
 import itertools
 from collections.abc import Sequence
 
-from graphsvc.document import is_name, is_reference, name_taken, reference, unknown_reference
 from graphsvc.errors import GraphError
+from graphsvc.names import is_name, is_reference, name_taken, reference, unknown_reference
 from graphsvc.v1 import graph_pb2
 
 __all__ = ["check_references"]

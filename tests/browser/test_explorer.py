@@ -224,6 +224,16 @@ def test_descent_goes_down(page: Page):
     expect(page.locator("#descent-status")).to_contain_text("Try a smaller rate")
 
 
+def test_another_example_descends_from_its_beginning(page: Page):
+    """With its own rate, and all inputs that it does not hold still."""
+    page.select_option("#examples", label="Two layers and a loss")
+    expect(page.locator("#moved input:checked")).to_have_count(2)
+    page.select_option("#examples", label="A bowl to descend into")
+    expect(page.locator("#moved label")).to_have_text([" x", " y"])
+    expect(page.locator("#moved input:checked")).to_have_count(2)
+    expect(page.locator("#rate")).to_have_value("0.01")
+
+
 def test_there_is_no_descent_where_there_is_an_error(page: Page):
     """Its buttons are off and say why; they are on again when it is mended."""
     expect(page.locator("#step")).to_have_attribute("aria-disabled", "false")
@@ -239,6 +249,9 @@ def test_there_is_no_descent_where_there_is_an_error(page: Page):
     page.fill("#graph", "f = x * x")
     expect(page.locator("#play")).to_have_attribute("aria-disabled", "false")
     expect(page.locator("#descent-status")).to_have_text("")
+    page.fill("#graph", "f = log(x - x) * 0")
+    expect(page.locator("#descent-status")).to_contain_text("The output is no finite number")
+    page.fill("#graph", "f = x * x")
     page.uncheck("#moved input")
     expect(page.locator("#descent-status")).to_have_text("No input is chosen to move.")
 
@@ -250,6 +263,11 @@ def test_an_error_is_shared_as_one_and_not_saved(page: Page):
     expect(page.locator("#problem")).to_be_visible()
     page.click("#share")
     expect(page.locator("#share")).to_have_text("Copied, with its error")
+    page.click("#save")
+    expect(page.locator("#save")).to_have_text("Mend it first")
+    expect(page.locator("#save")).to_have_text("Save")
+    page.fill("#graph", "")
+    expect(page.locator("#problem")).to_contain_text("Type an expression")
     page.click("#save")
     expect(page.locator("#save")).to_have_text("Mend it first")
     page.fill("#graph", "f = x + 1")
@@ -369,21 +387,21 @@ def test_a_document_of_ten_thousand_nodes_is_folded_and_unfolded(page: Page):
     expect(page.locator("#circuit .group")).to_have_count(100, timeout=60_000)
     expect(gradient(page, "x")).to_contain_text("dx =")
     expect(page.locator("#stepper")).to_be_hidden()
+    expect(page.locator("#unfold")).to_be_hidden()
     expect(page.locator("#unstepped")).to_contain_text("This graph has 10,000 gates, too many to step through: 300")
     page.locator("#circuit [data-node='group layer3'] .body").click()
     expect(page.locator("#circuit [data-node='layer3.h50']")).to_have_count(1, timeout=60_000)
 
 
 def test_a_folded_graph_says_how_it_is_stepped_through(page: Page):
-    """By opening its groups; where all are open the buttons are there."""
+    """By opening its groups, for which there is a button; then those of the steps are there."""
     lines = [f"a{i} = sin({f'a{i - 1}' if i else 'x'})" for i in range(160)]
     page.fill("#graph", "\n".join(lines))
-    expect(page.locator("#unstepped")).to_contain_text("Choose boxes to open them")
+    expect(page.locator("#unstepped")).to_contain_text("only single gates are stepped through")
     expect(page.locator("#stepper")).to_be_hidden()
-    groups = page.locator("#circuit .group")
-    for left in range(groups.count() - 1, -1, -1):
-        groups.first.locator(".body").click()
-        expect(groups).to_have_count(left)
+    page.click("#unfold")
+    expect(page.locator("#circuit .group")).to_have_count(0)
+    expect(page.locator("#unfold")).to_be_hidden()
     expect(page.locator("#stepper")).to_be_visible()
     expect(page.locator("#unstepped")).to_be_hidden()
 
@@ -439,7 +457,7 @@ def test_a_graph_is_saved_and_opened(page: Page, tmp_path: Path):
 # A function that returns the texts that are too pale to be read.
 PALE = (Path(__file__).parent / "pale.js").read_text(encoding="utf-8")
 
-SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "height": 1100}}
+SCREENS = {"wide": {"width": 1200, "height": 700}, "narrow": {"width": 390, "height": 1240}}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -55,8 +55,9 @@ export class Circuit {
     });
   }
 
-  get folded() {
-    return this.nodes.some((node) => node.classList.contains("group"));
+  // The names of what is drawn folded.
+  get groups() {
+    return this.nodes.filter((node) => node.classList.contains("group")).map((node) => node.dataset.node);
   }
 
   node(name) {
@@ -86,16 +87,19 @@ export class Circuit {
     const node = this.node(name)?.getBoundingClientRect();
     const host = this.host.getBoundingClientRect();
     if (!node) return;
-    const isBeyond = (low, high, start, end) => low < start + ROOM || high > end - ROOM;
-    const left = isBeyond(node.left, node.right, host.left, host.right) ? (node.left + node.right - host.left - host.right) / 2 : 0;
-    const top = isBeyond(node.top, node.bottom, host.top, host.bottom) ? (node.top + node.bottom - host.top - host.bottom) / 2 : 0;
-    this.host.scrollBy(left, top);
+    const across = off(node.left, node.right, host.left, host.right);
+    this.host.scrollBy(across, off(node.top, node.bottom, host.top, host.bottom));
   }
 
   // Marks the node that an error is about.
   accuse(name) {
     for (const node of this.nodes ?? []) node.classList.toggle("guilty", node.dataset.node === name);
   }
+}
+
+// Returns how far from the middle something is that reaches beyond its place, and 0 for what does not.
+function off(low, high, start, end) {
+  return low < start + ROOM || high > end - ROOM ? (low + high - start - end) / 2 : 0;
 }
 
 function toggle(parent, selector, there) {

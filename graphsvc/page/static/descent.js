@@ -46,6 +46,13 @@ export class Descent {
     }
   }
 
+  // Begins with another graph, of which all moves.
+  begin(rate = "0.01") {
+    find("rate").value = rate;
+    this.still.clear();
+    this.reset();
+  }
+
   // Forgets what was descended.
   reset() {
     this.stop();
@@ -101,15 +108,17 @@ export class Descent {
   }
 
   problem(answer) {
-    if (Object.keys(answer.outputs).length > 1 || Number.isNaN(this.loss(answer))) {
+    const [output, another] = Object.values(answer.outputs);
+    if (another || output.shape.length) {
       return "Descent needs one output of one number, the loss. Reduce it, as in mean(...) or sum(...).";
     }
+    if (!Number.isFinite(this.loss(answer))) return "The output is no finite number, so nothing can be descended.";
     return Object.keys(answer.gradients).some((name) => !this.still.has(name)) ? "" : "No input is chosen to move.";
   }
 
   loss(answer) {
     const [output] = Object.values(answer.outputs);
-    return output.shape.length ? NaN : Number(output.elements);
+    return Number(output.elements);
   }
 
   say(text) {

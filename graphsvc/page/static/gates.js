@@ -23,8 +23,8 @@ export class Gates {
 
   list() {
     if (!this.known) return;
-    const words = find("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const ranked = this.known.map((gate) => [rank(gate, words), gate]).filter(([place]) => place < NOWHERE);
+    const text = find("words").value.trim().toLowerCase();
+    const ranked = this.known.map((gate) => [rank(gate, text), gate]).filter(([place]) => place < NOWHERE);
     // The order of the names stays where places are the same.
     const matching = ranked.sort(([a], [b]) => a - b).map(([, gate]) => gate);
     find("found").textContent = `${matching.length} of ${this.known.length} gates`;
@@ -41,7 +41,7 @@ export class Gates {
         "summary",
         {},
         made("code", { class: "symbol" }, gate.symbol),
-        made("code", { class: "call" }, `${gate.name}(${gate.operands.join(", ")})`),
+        made("code", { class: "call" }, ...breakable(`${gate.name}(${gate.operands.join(", ")})`)),
         marked(first),
       ),
       more,
@@ -75,16 +75,21 @@ export class Gates {
   }
 }
 
+// A long name is broken where its words end.
+function breakable(text) {
+  return text.split(/(?<=[_(])/).flatMap((part) => [made("wbr"), part]);
+}
+
 const NOWHERE = 9;
 
 // Returns where among the gates found one belongs: what is called or written so, what begins so, what is said so.
-function rank(gate, words) {
-  const text = find("words").value.trim().toLowerCase();
-  const signs = [gate.symbol, gate.operator, ...gate.operator.split(" ")].filter((sign) => sign && sign !== "x" && sign !== "y");
-  if (!words.length) return 0;
+function rank(gate, text) {
+  if (!text) return 0;
+  // Of `x * y` the sign in the middle, too.
+  const signs = [gate.symbol, gate.operator, gate.operator.split(" ")[1]];
   if (gate.name === text || signs.includes(text)) return 1;
   if (gate.words.split(" ").includes(text)) return 2;
-  const places = words.map((word) => {
+  const places = text.split(/\s+/).map((word) => {
     if (gate.name.startsWith(word)) return 3;
     if (gate.name.includes(word)) return 4;
     return `${gate.documentation} ${gate.words}`.toLowerCase().includes(word) ? 5 : NOWHERE;

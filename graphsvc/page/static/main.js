@@ -22,7 +22,7 @@ const got = { graph: null, answer: null, inputs: new Map(), problem: "", unread:
 // Inputs whose values are made up here, until somebody gives them one.
 const madeUp = new Set();
 
-const circuit = new Circuit({ onNode: (name) => steps.select(name), onGroup: unfold });
+const circuit = new Circuit({ onNode: (name) => steps.select(name), onGroup: (group) => unfold([group]) });
 const steps = new Steps(circuit);
 const editor = new Editor((text) => {
   asked.graph = text;
@@ -77,15 +77,16 @@ async function read({ moved, taken = false } = {}) {
   asking.abort();
   asking = new AbortController();
   linkLater();
+  got.unread = true;
   if (!asked.graph.trim()) return refuse({ message: "Type an expression, such as f = (x + y) * z.", facts: {} });
   try {
     got.graph = await readGraph(asked, asking.signal);
     got.unread = false;
   } catch (error) {
-    got.unread ||= error.name !== "AbortError";
     return refuse(error);
   }
-  const news = taken ? arrived(new Set(asked.inputs.keys())) : arrived(new Set(rows.inputs.keys()));
+  // Of an example or a link, what it has no value for is new; else what had no row.
+  const news = arrived(new Set((taken ? asked : rows).inputs.keys()));
   for (const name of asked.gradients.keys()) if (!got.graph.outputs.includes(name)) asked.gradients.delete(name);
   rows.arrange(got.graph, asked.inputs, asked.gradients);
   rows.announce(news);
@@ -219,10 +220,12 @@ function say(answer) {
   speaking = setTimeout(() => (find("said").textContent = [...news, ...outputs, ...gradients].join(", ")), 800);
 }
 
-function unfold(group) {
-  asked.unfold = [...asked.unfold, group.replace(/^group /, "")];
+function unfold(groups) {
+  asked.unfold = [...asked.unfold, ...groups.map((group) => group.replace(/^group /, ""))];
   run();
 }
+
+find("unfold").addEventListener("click", () => unfold(circuit.groups));
 
 // Examples, files and links.
 
@@ -230,8 +233,7 @@ function take({ graph, inputs = {}, gradients = {}, rate, moved }) {
   const mapped = (texts) => new Map(Object.entries(texts));
   Object.assign(asked, { graph, inputs: mapped(inputs), gradients: mapped(gradients), unfold: [] });
   editor.write(graph);
-  if (rate) find("rate").value = rate;
-  descent.reset();
+  descent.begin(rate);
   steps.position = null;
   madeUp.clear();
   return read({ moved, taken: true });

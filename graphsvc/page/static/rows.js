@@ -26,7 +26,8 @@ export class Rows {
     ]);
     this.outputs = new Map(outputs);
     for (const [name, row] of this.inputs) row.write(texts.get(name));
-    for (const [name, row] of this.outputs) row.write(gradients.get(name) ?? "");
+    // A single output has 1 unless another is given.
+    for (const [name, row] of this.outputs) row.write(gradients.get(name) ?? "", this.outputs.size === 1 ? "1" : "");
     place(find("inputs"), this.inputs, "Names that are not assigned in the graph become inputs.");
     place(find("outputs"), this.outputs, "");
   }
@@ -73,7 +74,8 @@ class InputRow {
   constructor(entry, onText) {
     const id = `input-${entry.name}`;
     this.onText = onText;
-    this.field = made("textarea", { id, class: "field", rows: 1, spellcheck: false, "aria-describedby": `${id}-news ${id}-wrong` });
+    const described = `${id}-news ${id}-wrong`;
+    this.field = made("textarea", { id, class: "field", rows: 1, spellcheck: false, "aria-describedby": described });
     this.name = made("label", { for: id, class: "name" }, entry.name);
     this.grip = made("span", { class: "grip", title: "Drag to change it", "aria-hidden": "true" }, "↔");
     this.gradient = made("output", { class: "gradient", for: id });
@@ -165,7 +167,7 @@ class OutputRow {
     const id = `gradient-${name}`;
     this.name = name;
     this.value = made("output", { class: "value" });
-    this.field = made("input", { id, class: "field", placeholder: "1", spellcheck: false });
+    this.field = made("input", { id, class: "field", spellcheck: false });
     this.label = made("label", { for: id, class: "gradient", title: "The gradient that arrives at this output" }, `d${name} =`);
     this.pictures = made("div", { class: "looks" });
     this.element = made("div", { class: "row output", "data-output": name });
@@ -173,8 +175,9 @@ class OutputRow {
     this.field.addEventListener("input", () => onText(this.field.value));
   }
 
-  write(text) {
+  write(text, otherwise) {
     if (this.field.value !== text && document.activeElement !== this.field) this.field.value = text;
+    this.field.placeholder = otherwise;
   }
 
   fill(answer, name) {

@@ -28,13 +28,14 @@ export class Steps {
 
   // Takes a run of so many gates; where somebody is stepping, it stays at that step.
   take(answer, gates) {
-    this.visits = this.circuit.folded ? [] : answer.visits;
+    const isFolded = this.circuit.groups.length > 0;
+    this.visits = isFolded ? [] : answer.visits;
     this.why =
       gates > answer.most_visits
         ? `This graph has ${gates.toLocaleString("en")} gates, too many to step through: ${answer.most_visits} are the ` +
           "most. To step, write down a part of it."
-        : "Gates are folded into the dashed boxes, and only single gates are stepped through. Choose boxes to open " +
-          "them; when none is left, step.";
+        : "Gates are folded into the dashed boxes, and only single gates are stepped through.";
+    find("unfold").hidden = !isFolded || gates > answer.most_visits;
     this.backward = this.visits.filter((visit) => visit.outputs.some((output) => output.gradient)).toReversed();
     this.go(this.position);
   }
@@ -43,6 +44,7 @@ export class Steps {
   clear() {
     this.visits = this.backward = [];
     this.why = "";
+    find("unfold").hidden = true;
     this.go(null);
   }
 

@@ -155,7 +155,7 @@ def test_a_server_that_stops_takes_no_graph():
     """A call that runs is answered; a new one is told to go elsewhere."""
 
     async def scenario() -> None:
-        server = Server(Settings(port=0, threads=1), default_registry(), {})
+        server = Server(Settings(port=0, threads=1, drain_seconds=60), default_registry(), {})
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             at = Stage(server, channel)

@@ -333,6 +333,47 @@ def test_requests_that_are_wrong_have_answers_of_their_own(target: str):
     assert status_pb2.Status.FromString(answers[1].status).code == 3
 
 
+def test_the_chunks_of_a_refused_request_go_by(target: str):
+    """It has its answer as any other has, and so has the question after it."""
+    refused = request(LARGE, 1)
+    refused.evaluate.graph_digest = bytes(32)
+    answers = converse(target, [refused.SerializeToString(), *CHUNKS, request(values(3), 2).SerializeToString()])
+    assert [answer.id for answer in answers] == [1, 2]
+    assert error_from_packed(answers[0].status).reason == "GRAPH_UNKNOWN"
+    np.testing.assert_array_equal(np.frombuffer(answers[1].evaluate.outputs[0].tensor.data), values(3))
+
+
+def test_a_client_for_asyncio_is_told_why_its_large_question_is_refused():
+    """The server's reason, though it refuses while the client is still writing."""
+
+    async def ask(address: str) -> None:
+        async with graphsvc.aio.connect(address) as client:
+            for _ in range(10):
+                with pytest.raises(errors.LimitError, match="max-run-bytes"):
+                    await client.value_and_grad(GRAPH, {"x": values(2_000_000)}, output_gradients=LOSS)
+
+    with serving(environment={"GRAPHSVC_MAX_RUN_BYTES": str(2**20)}) as address:
+        asyncio.run(ask(address))
+
+
+def test_chunks_follow_in_the_order_of_the_message(target: str):
+    """Inputs, output gradients, directions: as the protocol says, for a client that is none of ours."""
+    graph = graphsvc.parse("y = x ** 3")
+    x, dy, x_dot = values(300_000), values(300_000, 1), values(300_000, 2)
+    beside: list[np.ndarray] = []
+    asked = service_pb2.DifferentiateRequest(
+        graph=graph_from_document(graph.document()),
+        kind=service_pb2.DERIVATIVE_KIND_HVP,
+        inputs=named_tensors({"x": x}, beside),
+        output_gradients=service_pb2.NamedTensorList(tensors=named_tensors({"y": dy}, beside)),
+        directions=named_tensors({"x": x_dot}, beside),
+    )
+    head = service_pb2.SessionRequest(id=1, differentiate=asked).SerializeToString()
+    _, *chunks = converse(target, [head, *chunk_messages(beside)])
+    gradients, products = graph.hvp({"x": x}, {"x": x_dot}, output_gradients={"y": dy})
+    assert b"".join(part.chunk for part in chunks) == gradients["x"].tobytes() + products["x"].tobytes()
+
+
 def test_a_chunked_tensor_outside_a_session_is_refused(target: str):
     """There, nothing follows."""
     data = request(LARGE).evaluate.SerializeToString()

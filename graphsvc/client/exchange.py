@@ -178,8 +178,6 @@ def _request(
     if question.kind:
         request = service_pb2.DifferentiateRequest(inputs=named_tensors(sent, beside))
         request.kind = service_pb2.DerivativeKind.Value(f"DERIVATIVE_KIND_{question.kind.upper()}")  # type: ignore[assignment]
-        if question.directions is not None:
-            request.directions.extend(named_tensors(_directions(arrays, question.directions), beside))
     else:
         request = service_pb2.EvaluateRequest(inputs=named_tensors(sent, beside), debug=question.debug)
     for name, digest in residents.items():
@@ -208,6 +206,9 @@ def _request(
         }
         request.output_gradients.tensors.extend(named_tensors(given, beside, weak))
         request.output_gradients.SetInParent()
+    # Last, as in the message, for in that order chunks follow it.
+    if isinstance(request, service_pb2.DifferentiateRequest) and question.directions is not None:
+        request.directions.extend(named_tensors(_directions(arrays, question.directions), beside))
     return request
 
 

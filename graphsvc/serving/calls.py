@@ -144,9 +144,12 @@ class Calls:
 
         return await self.in_reader(judged)
 
-    def hold(self, work: Work) -> Lease:
-        """Take the bytes of work whose data are still to come; see `Queue.hold`."""
-        return self._queue.hold(self._needed_bytes(work))
+    async def admitted(self, call: Call) -> tuple[Work, Lease] | grpc.Status:
+        """Read a call whose data are still to come, and take the bytes for all of it; see `Queue.hold`."""
+        work = await self.read(call)
+        if not isinstance(work, Work):
+            return work
+        return outcome_of(lambda: (work, self._queue.hold(self._needed_bytes(work))))
 
     async def run(
         self, work: Work, pack: Callable[[Any], bytes], stop: Stop, held: Lease | None = None

@@ -50,13 +50,15 @@ def read_question(
     kind = request.kind
     along = kind in (service_pb2.DERIVATIVE_KIND_JVP, service_pb2.DERIVATIVE_KIND_HVP)
     _refuse_strays(request, kind, along=along)
+    # Before the directions, as in the message, for in that order chunks follow it.
+    arriving = output_gradients_of(request, arrivals)
     return DerivativeQuestion(
         kind,
         inputs,
         named_arrays(request.directions, "Direction", arrivals),
         list(request.wrt.names) if request.HasField("wrt") else None,
         list(request.outputs.names) if request.HasField("outputs") else None,
-        output_gradients_of(request, arrivals),
+        arriving,
         request.vectors if request.HasField("vectors") else None,
     )
 

@@ -3,21 +3,21 @@
 import asyncio
 import itertools
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import grpc
 
-from graphsvc.errors import RequestError, StalledError
+from graphsvc.errors import GraphsvcError, RequestError, StalledError
 from graphsvc.serving.calls import Call, Calls, Reply, outcome_of
 from graphsvc.serving.service import FEW_BYTES, Service
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.stop import Stop
-from graphsvc.serving.work import Work
-from graphsvc.v1 import service_pb2
+from graphsvc.v1 import service_pb2, tensor_pb2
 from graphsvc.watch import Watch
 from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
+from graphsvc.wire.codec import array_from_tensor
 from graphsvc.wire.frames import Frame, framed, unframed
 from graphsvc.wire.status import packed_status
 
@@ -97,7 +97,7 @@ class Session:
             await self._send_known(known, frame.number)
             return
         call = self._call(await self._parsed(data), len(data))
-        if call.arrivals is None or not _is_chunked(call.request):
+        if call.arrivals is None or not any(_chunked(call.request)):
             found = self._calls.at_once(call)
             if isinstance(found, Reply | grpc.Status):
                 await self._send(found, call.number)
@@ -105,11 +105,11 @@ class Session:
             await self._room.acquire()
             tasks.create_task(self._answered(call, lambda call: self._calls.answer(call, found)))
             return
-        # Where this is refused, chunks come that nobody waits for, so the stream ends.
-        work = await self._calls.read(call)
-        if not isinstance(work, Work):
-            raise _RefusedError(work)
-        held = self._calls.hold(work)
+        admitted = await self._calls.admitted(call)
+        if isinstance(admitted, grpc.Status):
+            await self._refuse(admitted, call)
+            return
+        work, held = admitted
         try:
             await self._receive(call.arrivals, call.stop)
             await self._room.acquire()
@@ -119,6 +119,26 @@ class Session:
         task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop, held)))
         # Of a task that is cancelled before it begins, nothing else knows.
         task.add_done_callback(lambda _: held.release())
+
+    async def _refuse(self, status: grpc.Status, call: Call) -> None:
+        """Tell that a request is refused, and let its chunks go by.
+
+        The stream could end instead, and spare the client to send them. But other questions are on their way on it; and
+        to a client of `grpc.aio` that writes when a stream ends, gRPC tells INTERNAL, and nothing of the status.
+        """
+        passing = self._arrivals(kept=False)
+        try:
+            for tensor in _chunked(call.request):
+                array_from_tensor(tensor, "A tensor", passing)
+        except GraphsvcError:
+            # Nobody knows how many would come.
+            raise _RefusedError(status) from None
+        await self._send(status, call.number)
+        await self._receive(passing, Stop(self._settings.max_seconds))
+
+    def _arrivals(self, *, kept: bool = True) -> Arrivals:
+        limit = "max_request_bytes"
+        return Arrivals(self._settings.max_request_bytes, limit, setters_of(limit), kept=kept)
 
     async def _parsed(self, data: bytes) -> service_pb2.SessionRequest:
         if len(data) <= FEW_BYTES:
@@ -138,13 +158,12 @@ class Session:
         seconds = message.timeout_ms / 1000 if message.HasField("timeout_ms") else most
         left = self._context.time_remaining()
         stop = Stop(min(seconds, most, most if left is None else left))
-        arrivals = Arrivals(self._settings.max_request_bytes, "max_request_bytes", setters_of("max_request_bytes"))
         number = message.id
 
         def pack(response: Any) -> bytes:
             return self._service.serialized(service_pb2.SessionResponse(id=number, **{kind: response}))
 
-        return Call(getattr(message, kind), nbytes, pack, stop, arrivals, number)
+        return Call(getattr(message, kind), nbytes, pack, stop, self._arrivals(), number)
 
     async def _receive(self, arrivals: Arrivals, stop: Stop) -> None:
         """Fill the arrays of chunked tensors."""
@@ -211,7 +230,7 @@ class Session:
 
 
 class _RefusedError(Exception):
-    """A request is refused while its chunks come, so the stream ends with its status."""
+    """A request is refused of which nobody knows what else comes, so the stream ends with its status."""
 
     def __init__(self, status: grpc.Status) -> None:
         super().__init__()
@@ -222,12 +241,14 @@ def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-def _is_chunked(request: Any) -> bool:
-    """Tell whether chunks follow a request."""
+def _chunked(request: Any) -> Iterator[tensor_pb2.Tensor]:
+    """Yield the tensors of a request whose chunks follow it, in their order."""
     if isinstance(request, service_pb2.PutTensorRequest):
-        return request.tensor.chunked
-    tensors = (request.inputs, request.output_gradients.tensors, getattr(request, "directions", ()))
-    return any(named.tensor.chunked for named in itertools.chain.from_iterable(tensors))
+        tensors: Iterable[tensor_pb2.Tensor] = (request.tensor,)
+    else:
+        named = (request.inputs, request.output_gradients.tensors, getattr(request, "directions", ()))
+        tensors = (one.tensor for one in itertools.chain.from_iterable(named))
+    return (tensor for tensor in tensors if tensor.chunked)
 
 
 def _chunk(message: service_pb2.SessionRequest) -> memoryview:

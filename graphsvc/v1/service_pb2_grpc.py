@@ -119,8 +119,9 @@ class GraphServiceServicer:
         which may come in another order.
 
         A tensor may be sent in chunks: its data are left out of the request, and follow it at once, before the next
-        request. The server may answer so as well. The stream ends with a status where it cannot go on: where a request
-        is refused before its chunks have come, and where the client stalls.
+        request. The server may answer so as well. A request that is refused before its chunks have come has its answer, and
+        they go by. The stream ends with a status where it cannot go on: where what comes is no request and no chunk that
+        fits, and where the client stalls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,14 +26,16 @@ _TAG: Final = b"\x32"
 class Arrivals:
     """The chunked tensors of one message, in their order, while their data come."""
 
-    def __init__(self, limit: int, name: str, setters: str = "") -> None:
+    def __init__(self, limit: int, name: str, setters: str = "", *, kept: bool = True) -> None:
         """Expect nothing yet.
 
         Args:
             limit: The most bytes that all may have.
             name: Name of that limit, for programs.
             setters: What sets it, for the message of an error.
+            kept: Whether the data are put into the arrays, and not only counted.
         """
+        self._kept = kept
         self._setters = setters or name
         self._limit = limit
         self._name = name
@@ -81,11 +83,12 @@ class Arrivals:
             msg = f"{what}: a chunk of {len(data)} bytes came where {missing} are missing."
             msg += f" Only the last chunk of a tensor may have less than {SMALLEST_CHUNK}."
             raise LimitError(msg, limit="smallest_chunk", asked=str(len(data)))
-        piece = flat[self._at : self._at + len(data)]
-        piece[:] = np.frombuffer(data, np.uint8)
-        if array.dtype.kind == "b" and piece.max() > 1:
-            msg = f"{what}: booleans are the bytes 0 and 1, got others. Send one byte for each."
-            raise TensorError(msg)
+        if self._kept:
+            piece = flat[self._at : self._at + len(data)]
+            piece[:] = np.frombuffer(data, np.uint8)
+            if array.dtype.kind == "b" and piece.max() > 1:
+                msg = f"{what}: booleans are the bytes 0 and 1, got others. Send one byte for each."
+                raise TensorError(msg)
         self._at += len(data)
         if len(data) == missing:
             self._current += 1

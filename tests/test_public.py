@@ -137,11 +137,11 @@ def test_settings_come_from_flags_environment_and_defaults(monkeypatch: pytest.M
 
 
 def test_importing_the_engine_imports_no_network():
-    """Graphsvc in process needs neither gRPC nor protobuf, nor networkx, which drawings and those who look need."""
+    """Graphsvc in process needs no gRPC, no protobuf, no networkx and no masked arrays, which few need."""
     code = """
-import sys, graphsvc
-graphsvc.parse("f = x * x").value_and_grad({"x": 1.0})
-print(sorted({"grpc", "google.protobuf", "networkx"} & set(sys.modules)))
+import sys, numpy, graphsvc
+graphsvc.parse("f = sum(x * x)").value_and_grad({"x": numpy.ones(2)})
+print(sorted({"grpc", "google.protobuf", "networkx", "numpy.ma"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"

@@ -103,6 +103,12 @@ def test_what_has_no_form(array: np.ndarray):
     assert form_of(request({"x": np.zeros(1), "y": array})) is None
 
 
+def test_what_is_kept_of_a_message_is_little():
+    """Elsewhere nobody counts it."""
+    assert form_of(request({f"{i:0>100}": np.zeros(1) for i in range(20)}))
+    assert form_of(request({f"{i:0>100}": np.zeros(1) for i in range(60)})) is None
+
+
 # Frames -------------------------------------------------------------------------------------------------------------
 
 NUMBER = st.integers(0, 2**32 - 1)

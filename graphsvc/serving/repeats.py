@@ -10,7 +10,7 @@ from graphsvc.wire.forms import Form
 
 __all__ = ["Repeats", "digest_in"]
 
-_KNOWN: Final = 64
+_KNOWN: Final = 16
 
 _BY_DIGEST: Final = service_pb2.EvaluateRequest(graph_digest=bytes(32)).SerializeToString()[:-32]
 """What stands before a digest where a request begins with it."""

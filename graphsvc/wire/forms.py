@@ -22,6 +22,9 @@ __all__ = ["Form"]
 _MOST_BYTES: Final = 1 << 16
 """Larger messages take their time for their elements."""
 
+_MOST_TEXT: Final = 1 << 12
+"""What is kept of a message has at most so many bytes."""
+
 
 class _Place(NamedTuple):
     """Where the elements of a tensor stand."""
@@ -56,7 +59,8 @@ class Form:
         Returns:
             The form; None of a message that is large, or some elements of which are none, booleans or in chunks.
         """
-        if sum(len(tensor.data) for tensor in tensors) > _MOST_BYTES or sys.byteorder != "little":
+        size = sum(len(tensor.data) for tensor in tensors)
+        if size > _MOST_BYTES or message.ByteSize() - size > _MOST_TEXT or sys.byteorder != "little":
             return None
         try:
             arrays = [array_from_tensor(tensor, "") for tensor in tensors]

@@ -241,6 +241,13 @@ def test_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert not (tmp_path / "g.png").exists()
 
 
+@pytest.mark.parametrize(("slope", "terms"), [(7.5, "2 - 7.5 = -5.5"), (2.0001992, "2 - 2.0001992 = -0.0001992")])
+def test_terms_that_cancel_have_the_digits_that_are_left(slope: float, terms: str):
+    """With four digits, 2 - 2 would be -0.0001992."""
+    graph = graphsvc.parse(f"f = 2 * x - {slope} * x")
+    assert terms in texts(graph.draw({"x": 1.0}).svg, "gradient")
+
+
 def test_the_sum_at_a_value_counts_the_branches_into_groups():
     """What several edges into a group bring back is not told apart, so their sum stands for it."""
     graph = ComputationalGraph()

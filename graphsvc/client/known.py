@@ -48,10 +48,11 @@ class KnownGraph:
 
     def again(self, question: Question) -> "Again | None":
         """Return a question as one that may be asked again about other numbers; None if it is no such one."""
-        given = (question.residents, question.output_gradients, question.vectors)
-        if question.kind or question.debug or given != (None, None, None):
+        inputs, wrt, outputs = question.inputs, question.wrt, question.outputs
+        # Whatever else it asks for is asked as if nothing were known.
+        if question != Question(inputs, wrt, outputs=outputs):
             return None
-        found = self._questions.known(question.inputs, question.wrt, question.outputs)
+        found = self._questions.known(inputs, wrt, outputs)
         return None if found is None else Again(self._questions, *found)
 
 

@@ -1,5 +1,6 @@
 """The texts of a picture, the same in every form that it takes."""
 
+import cmath
 import re
 from typing import Final
 
@@ -9,6 +10,8 @@ from graphsvc.drawing.summaries import Summary, number_text
 __all__ = ["clean", "details", "edge_lines", "gate_lines", "sum_text"]
 
 _MOST_TERMS: Final = 3
+_DIGITS: Final = (4, 8, 12, 17)
+_NEAR: Final = 0.005
 _NO_TEXT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -51,8 +54,16 @@ def sum_text(node: PictureNode, edges: list[PictureEdge]) -> str:
         if len(terms) < count or count > _MOST_TERMS:
             texts.append(f"Σ {count} branches = {said}")
         else:
-            texts.append(f"{' + '.join(map(number_text, terms)).replace('+ -', '- ')} = {said}")
+            texts.append(f"{_added(terms)} = {said}")
     return "; ".join(texts)
+
+
+def _added(terms: list[complex]) -> str:
+    """Return a sum with as many digits as lead to its result: with four, terms that cancel leave what is not theirs."""
+    total = sum(terms)
+    written = [[number_text(term, digits) for term in terms] for digits in _DIGITS]
+    led = (numbers for numbers in written if abs(sum(map(complex, numbers)) - total) <= _NEAR * abs(total))
+    return " + ".join(next(led, written[0] if not cmath.isfinite(total) else written[-1])).replace("+ -", "- ")
 
 
 def clean(text: str) -> str:

@@ -11,7 +11,7 @@ from graphsvc.drawing.picture import Picture, PictureEdge
 from graphsvc.drawing.shapes import CHARACTER, LINE, SMALL, Shape, add_text, pixels, shape_of
 from graphsvc.drawing.summaries import Summary
 
-__all__ = ["STYLE", "svg_of"]
+__all__ = ["STYLE", "notes_of", "svg_of"]
 
 _MARGIN: Final = 18.0
 _BAR: Final = 3.0
@@ -49,8 +49,8 @@ STYLE: Final = """
 """
 
 
-def svg_of(picture: Picture) -> str:
-    """Return a picture as SVG."""
+def svg_of(picture: Picture, *, with_notes: bool = True) -> str:
+    """Return a picture as SVG, with its notes below it unless they are said elsewhere."""
     leaving: dict[str, list[PictureEdge]] = {node.id: [] for node in picture.nodes}
     operands: dict[str, list[str]] = {node.id: [] for node in picture.nodes}
     entries = []
@@ -66,11 +66,10 @@ def svg_of(picture: Picture) -> str:
         for e, entry in zip(picture.edges, entries, strict=True)
     ]
     layout = lay_out([shape.box for shape in shapes], links)
-    return _written(picture, shapes, links, layout)
+    return _written(picture, shapes, links, layout, notes_of(picture) if with_notes else [])
 
 
-def _written(picture: Picture, shapes: list[Shape], links: list[Link], layout: Layout) -> str:
-    notes = _notes(picture)
+def _written(picture: Picture, shapes: list[Shape], links: list[Link], layout: Layout, notes: list[str]) -> str:
     width = max(layout.width, max((len(note) * SMALL for note in notes), default=0.0)) + 2 * _MARGIN
     height = layout.height + 2 * _MARGIN + LINE * len(notes)
     size = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "width": f"{width:.0f}", "height": f"{height:.0f}"}
@@ -90,7 +89,8 @@ def _written(picture: Picture, shapes: list[Shape], links: list[Link], layout: L
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _notes(picture: Picture) -> list[str]:
+def notes_of(picture: Picture) -> list[str]:
+    """Return what a reader has to know of a picture, and what the signs in it mean that not every picture has."""
     notes = [picture.note] if picture.note else []
     flows = {edge.flow for edge in picture.edges}
     if "vanishing" in flows:

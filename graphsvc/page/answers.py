@@ -71,6 +71,7 @@ class GraphAnswer(BaseModel):
     digest: Annotated[str, Field(description="The SHA-256 digest by which gRPC calls may refer to it.")]
     document: Annotated[str, Field(description="The graph as a document in JSON.")]
     svg: Annotated[str, Field(description="The graph drawn without numbers.")]
+    signs: Annotated[list[str], Field(description="What to know of the drawing, such as that nodes are folded.")]
 
 
 class ShownArray(BaseModel):
@@ -152,6 +153,7 @@ class EvaluateAnswer(BaseModel):
     ]
     most_visits: Annotated[int, Field(description="Of how many gates a graph has visits at most.")]
     svg: Annotated[str, Field(description="The graph with values in green and gradients in red.")]
+    signs: Annotated[list[str], Field(description="What to know of the drawing, such as what a dotted line means.")]
 
 
 class GateEntry(BaseModel):
@@ -181,7 +183,7 @@ def _on_the_page(message: str) -> str:
     return message
 
 
-def graph_answer(graph: ComputationalGraph, digest: bytes, svg: str) -> GraphAnswer:
+def graph_answer(graph: ComputationalGraph, digest: bytes, svg: str, signs: list[str]) -> GraphAnswer:
     """Return what there is to say of a graph."""
     document = graph.document()
     inputs = [
@@ -200,10 +202,13 @@ def graph_answer(graph: ComputationalGraph, digest: bytes, svg: str) -> GraphAns
         digest=digest.hex(),
         document=document_to_json(document),
         svg=svg,
+        signs=signs,
     )
 
 
-def evaluate_answer(walk: Walk, inputs: Mapping[str, Any], svg: str, *, visits: bool) -> EvaluateAnswer:
+def evaluate_answer(
+    walk: Walk, inputs: Mapping[str, Any], svg: str, signs: list[str], *, visits: bool
+) -> EvaluateAnswer:
     """Return what there is to say of a run."""
     gradients = walk.gradients
     return EvaluateAnswer(
@@ -216,6 +221,7 @@ def evaluate_answer(walk: Walk, inputs: Mapping[str, Any], svg: str, *, visits: 
         visits=list(map(_shown_visit, walk.visits)) if visits else [],
         most_visits=MOST_VISITS,
         svg=svg,
+        signs=signs,
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import grpc
 from pydantic import BaseModel, TypeAdapter
 
-from graphsvc.drawing.drawing import Drawing
 from graphsvc.drawing.folding import folded
 from graphsvc.drawing.picture import Picture
+from graphsvc.drawing.svg import notes_of, svg_of
 from graphsvc.drawing.symbols import SYMBOLS
 from graphsvc.engine.description import describe_gate, field_of, gate_summary
 from graphsvc.engine.elsewhere import ELSEWHERE
@@ -99,7 +99,7 @@ class Api:
         digest, graph = self._graph(question.graph, stop)
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
-            return graph_answer(graph, digest, _drawn(*sketch(graph), question.unfold))
+            return graph_answer(graph, digest, *_drawn(*sketch(graph), question.unfold))
 
         return Work(NO_RUN, len(data), None, answer)
 
@@ -117,8 +117,8 @@ class Api:
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> BaseModel:
             walked = walk(graph, inputs, question.output_gradients, between=stop)
-            svg = _drawn(walked.picture, walked.letters, question.unfold) if question.show else ""
-            return evaluate_answer(walked, inputs, svg, visits=question.show)
+            drawn = _drawn(walked.picture, walked.letters, question.unfold) if question.show else ("", [])
+            return evaluate_answer(walked, inputs, *drawn, visits=question.show)
 
         return Work(estimate, len(data), None, answer)
 
@@ -136,9 +136,11 @@ def _outcome(answered: bytes | grpc.Status) -> bytes | GraphsvcError:
     return answered if isinstance(answered, bytes) else error_from_packed(packed_status(answered))
 
 
-def _drawn(picture: Picture, letters: Mapping[str, str], unfold: tuple[str, ...]) -> str:
-    # Why there are no gradients stands beside the drawing, in the words of the page.
-    return Drawing(lettered(folded(replace(picture, note=""), _MOST_NODES, unfold), letters)).svg
+def _drawn(picture: Picture, letters: Mapping[str, str], unfold: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Return the drawing, and what there is to say below it, where it does not scroll away."""
+    # Why there are no gradients is said apart, in the words of the page.
+    shown = lettered(folded(replace(picture, note=""), _MOST_NODES, unfold), letters)
+    return svg_of(shown, with_notes=False), notes_of(shown)
 
 
 def _packed(answer: BaseModel) -> bytes:

@@ -1,13 +1,10 @@
 """The service itself: from a request to the work that gives the response, with no network in between."""
 
-import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from graphsvc import __version__
 from graphsvc.arrays import Array, read_only
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
@@ -24,10 +21,10 @@ from graphsvc.errors import (
     UnknownResidentError,
     quoted,
 )
-from graphsvc.gate import Gate
 from graphsvc.serving.differentiation import differentiated, output_gradients_of, read_question
 from graphsvc.serving.kept import Kept
 from graphsvc.serving.repeats import Repeats, digest_in
+from graphsvc.serving.selfdescription import gate_message, gate_messages, server_info
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, debug_estimate, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
@@ -35,7 +32,6 @@ from graphsvc.wire.chunks import Arrivals
 from graphsvc.wire.codec import (
     array_from_tensor,
     document_from_graph,
-    dtype_numbers,
     named_arrays,
     named_tensors,
     parse_message,
@@ -46,8 +42,6 @@ from graphsvc.wire.fields import Most, count_fields
 from graphsvc.wire.references import check_references
 
 __all__ = ["FEW_BYTES", "Request", "Service"]
-
-_LOG: Final = logging.getLogger("graphsvc.server")
 
 Request: TypeAlias = service_pb2.EvaluateRequest | service_pb2.DifferentiateRequest | service_pb2.PutTensorRequest
 
@@ -90,8 +84,8 @@ class Service:
         self._settings = settings
         self._graphs = Kept[_KeptGraph](settings.cached_bytes, settings.cached_graphs)
         self._residents = Kept[Array](settings.resident_bytes, seconds=settings.resident_seconds)
-        self._gates = service_pb2.ListGatesResponse(gates=_gate_messages(registry)).SerializeToString()
-        self._info = _server_info(plugins, settings).SerializeToString()
+        self._gates = service_pb2.ListGatesResponse(gates=gate_messages(registry)).SerializeToString()
+        self._info = server_info(plugins, settings).SerializeToString()
         limits = {"max_nodes": ("nodes", "graphs", "gates"), "max_operands": ("operands",)}
         limits["max_tensors"] = ("inputs", "constants", "residents", "directions", "tensors")
         self._most = {
@@ -350,7 +344,7 @@ class Service:
         request = parse_message(service_pb2.DescribeGateRequest, data)
         found = describe_gate(request.name, self.registry)
         return service_pb2.DescribeGateResponse(
-            gate=_gate_message(request.name, self.registry.gate_class(request.name)),
+            gate=gate_message(request.name, self.registry.gate_class(request.name)),
             plugin=found.plugin,
             plugin_version=found.plugin_version,
             integer_operands=found.integers,
@@ -370,44 +364,3 @@ class Service:
         """Answer a GetServerInfoRequest with a GetServerInfoResponse, made beforehand."""
         parse_message(service_pb2.GetServerInfoRequest, data)
         return self._info
-
-
-def _server_info(plugins: dict[str, PluginReport], settings: Settings) -> service_pb2.GetServerInfoResponse:
-    return service_pb2.GetServerInfoResponse(
-        version=__version__,
-        dtypes=dtype_numbers(),  # type: ignore[arg-type]
-        limits=[service_pb2.Limit(name=name, value=value) for name, value in settings.limits().items()],
-        plugins=[
-            service_pb2.Plugin(
-                namespace=report.namespace,
-                distribution=report.distribution,
-                version=report.version,
-                state=report.state.value,
-            )
-            for report in plugins.values()
-        ],
-    )
-
-
-def _gate_messages(registry: Registry) -> Iterator[service_pb2.Gate]:
-    """Yield a message for each gate. One that cannot be described is left out, and the log says so."""
-    for name, cls in sorted(registry.usable(), key=lambda pair: pair[0]):
-        try:
-            yield _gate_message(name, cls)
-        except Exception:  # noqa: BLE001 - one stranger's gate must not take the list from all
-            _LOG.exception("gate %s cannot be described to clients", name)
-
-
-def _gate_message(name: str, cls: type[Gate]) -> service_pb2.Gate:
-    signature = cls.signature
-    return service_pb2.Gate(
-        name=name,
-        version=cls.version,
-        documentation=cls.__doc__ or "",
-        operands=signature.operands,
-        variadic=signature.variadic,
-        outputs=signature.outputs,
-        differentiable_operands=[o for i, o in enumerate(signature.operands) if signature.rule_for(i)],
-        attributes_schema=json.dumps(cls.model_json_schema()),
-        deterministic=cls.deterministic,
-    )

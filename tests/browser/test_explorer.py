@@ -365,6 +365,68 @@ def test_a_step_is_in_sight(page: Page):
         assert host["x"] <= inside["x"] <= inside["x"] + inside["width"] <= host["x"] + host["width"]
 
 
+def scrolled(page: Page) -> list[float]:
+    """Return how far the circuit is scrolled, and how far it goes beyond its frame."""
+    return page.evaluate("(({ scrollLeft: x, scrollWidth: w, clientWidth: c }) => [x, w - c])(document.all.circuit)")
+
+
+def test_another_graph_is_seen_from_its_beginning(page: Page):
+    """Not from where that before was scrolled to; numbers that change leave it where it is."""
+    page.set_viewport_size({"width": 900, "height": 860})
+    page.select_option("#examples", label="A neuron, gate by gate")
+    expect(page.locator("#circuit")).to_have_class("more-right")
+    page.evaluate("document.all.circuit.scrollLeft = 200")
+    page.fill("#input-w2", "-3.5")
+    expect(gradient(page, "w2")).to_have_text("dw2 = 0.235")
+    assert scrolled(page)[0] == 200
+    page.select_option("#examples", label="A long expression")
+    expect(gradient(page, "y")).to_contain_text("dy =")
+    assert scrolled(page)[0] == 0
+    assert scrolled(page)[1] > 200
+
+
+def test_a_picture_fits_into_its_frame_at_a_press(page: Page):
+    """There is the button where it does not."""
+    expect(gradient(page, "z")).to_have_text("dz = 3")
+    expect(page.locator("#fit")).to_be_hidden()
+    page.set_viewport_size({"width": 900, "height": 860})
+    page.select_option("#examples", label="A neuron, gate by gate")
+    expect(page.locator("#fit")).to_be_visible()
+    assert scrolled(page)[1] > 0
+    page.click("#fit")
+    expect(page.locator("#fit")).to_have_attribute("aria-pressed", "true")
+    assert scrolled(page)[1] == 0
+    page.click("#fit")
+    assert scrolled(page)[1] > 0
+
+
+def test_what_the_signs_of_a_picture_mean_stands_below_it(page: Page):
+    """Where it does not scroll away, and where there is such a sign."""
+    expect(gradient(page, "z")).to_have_text("dz = 3")
+    for hidden in ("#signs", "#spoiled", "#statistics"):
+        expect(page.locator(hidden)).to_be_hidden()
+    page.fill("#graph", "f = x * 0.000000001 + y + log(0 - z)")
+    expect(page.locator("#signs")).to_contain_text("dotted: the gradient vanishes")
+    expect(page.locator("#spoiled")).to_be_hidden()
+    page.fill("#input-z", "1")
+    expect(page.locator("#spoiled")).to_be_visible()
+    page.fill("#graph", "f = sum(x)")
+    page.fill("#input-x", "[1, 2, 3, 4, 5, 6]")
+    expect(page.locator("#statistics")).to_be_visible()
+    assert "dotted" not in page.locator("#circuit").inner_text()
+
+
+def test_a_graph_without_gates_says_so(page: Page):
+    """It has nothing folded; the next is shown as a whole, wherever somebody was stepping before."""
+    page.click("#previous")
+    page.click("#previous")
+    expect(page.locator("#where")).to_contain_text("backward")
+    page.fill("#graph", "f = x")
+    expect(page.locator("#unstepped")).to_contain_text("No gates yet")
+    page.fill("#graph", "f = x * x")
+    expect(page.locator("#where")).to_have_text("1 gate, all shown")
+
+
 def test_hostile_texts_stay_texts(page: Page):
     """Markup in an expression, in a link and in a document is shown or refused, and never run."""
     page.fill("#graph", '<img src=x onerror="alert(1)">')

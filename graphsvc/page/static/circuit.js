@@ -12,15 +12,20 @@ export class Circuit {
     this.onGroup = onGroup;
     this.host.addEventListener("scroll", () => this.fade());
     new ResizeObserver(() => this.fade()).observe(this.host);
+    find("fit").addEventListener("click", () => this.fitWhole(!this.isWhole));
   }
 
-  // Shows a drawing of the server.
-  show(text) {
+  // Shows a drawing of the server; that of another graph from its beginning.
+  show(text, { signs, isNew }) {
     const drawing = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
     const svg = document.importNode(drawing, true);
     // An image would hide its gates from who cannot see it.
     svg.setAttribute("role", "group");
     this.host.replaceChildren(svg);
+    find("signs").textContent = signs.join("; ");
+    find("spoiled").hidden = !svg.querySelector(".loud, .finding");
+    find("statistics").hidden = !svg.textContent.includes("±");
+    if (isNew) this.host.scrollTo(0, 0);
     this.fit(svg);
     this.nodes = [...svg.querySelectorAll("[data-node]")];
     this.edges = [...svg.querySelectorAll("[data-target]")];
@@ -35,9 +40,21 @@ export class Circuit {
     this.fade();
   }
 
+  get isWhole() {
+    return this.host.classList.contains("whole");
+  }
+
+  // Shows all of a drawing in its frame, however small it becomes, or lets it be scrolled.
+  fitWhole(isWhole) {
+    this.host.classList.toggle("whole", isWhole);
+    find("fit").setAttribute("aria-pressed", String(isWhole));
+    this.fade();
+  }
+
   // Lets an end fade behind which there is more.
   fade() {
-    const { scrollLeft, scrollWidth, clientWidth } = this.host;
+    const { scrollLeft, scrollWidth, clientWidth, scrollHeight, clientHeight } = this.host;
+    find("fit").hidden = !this.isWhole && scrollWidth <= clientWidth && scrollHeight <= clientHeight;
     this.host.classList.toggle("more-left", scrollLeft > 1);
     this.host.classList.toggle("more-right", scrollLeft + clientWidth < scrollWidth - 1);
   }

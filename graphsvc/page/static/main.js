@@ -18,7 +18,7 @@ const WAIT = 120;
 // By name in maps, since an input may be called __proto__.
 const asked = { graph: "", inputs: new Map(), gradients: new Map(), unfold: [] };
 // What was answered last: the graph, the run of it, and what is wrong with what was written since.
-const got = { graph: null, answer: null, inputs: new Map(), problem: "", unread: false };
+const got = { graph: null, answer: null, inputs: new Map(), problem: "", unread: false, isNew: false };
 // Inputs whose values are made up here, until somebody gives them one.
 const madeUp = new Set();
 
@@ -82,6 +82,7 @@ async function read({ moved, taken = false } = {}) {
   try {
     got.graph = await readGraph(asked, asking.signal);
     got.unread = false;
+    got.isNew = true;
   } catch (error) {
     return refuse(error);
   }
@@ -180,16 +181,21 @@ function show(answer) {
   rows.fill(answer);
   find("note").textContent = answer.note;
   if (answer.svg) {
-    circuit.show(answer.svg);
+    draw(answer);
     steps.take(answer, got.graph.gates);
   }
   descent.judge(answer);
   say(answer);
 }
 
+function draw({ svg, signs }) {
+  circuit.show(svg, { signs, isNew: got.isNew });
+  got.isNew = false;
+}
+
 function drawBare() {
   got.answer = null;
-  circuit.show(got.graph.svg);
+  draw(got.graph);
   find("note").textContent = "";
   steps.clear();
   rows.empty();

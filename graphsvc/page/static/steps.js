@@ -30,8 +30,11 @@ export class Steps {
   take(answer, gates) {
     const isFolded = this.circuit.groups.length > 0;
     this.visits = isFolded ? [] : answer.visits;
-    this.why =
-      gates > answer.most_visits
+    // Another graph is shown as a whole, where this one has no steps to stay at.
+    if (!this.visits.length) this.position = null;
+    this.why = !gates
+      ? "No gates yet: combine values, as in f = x * 2."
+      : gates > answer.most_visits
         ? `This graph has ${gates.toLocaleString("en")} gates, too many to step through: ${answer.most_visits} are the ` +
           "most. To step, write down a part of it."
         : "Gates are folded into the dashed boxes, and only single gates are stepped through.";

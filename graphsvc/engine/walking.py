@@ -233,23 +233,23 @@ class _Walker(Tracer):
 
     def _wording(self, step: Step, record: Record) -> Wording:
         # Learning calls backward twice; what it computes depends on no number.
+        label = self._label(step.node.name)
         key = (step.node.name, step.wanted, record.operand_dtypes, record.operand_shapes)
-        return self._wordings.get(key, lambda: wording_of(step, record))
+        return self._wordings.get(key, lambda: wording_of(step, record, self._names[step.node.name], label))
 
     def _spell_out(self, visit: Visit, wording: Wording) -> None:
         """Put formulas into a visit, and numbers where these are few."""
-        names = self._names[visit.node]
         shown = [*(operand.value for operand in visit.operands), *visit.outputs.values(), *visit.arriving.values()]
         arrays = [made.elements for made in shown if made and made.whole and made.elements is not None]
-        values = wording.values(arrays) if len(arrays) == len(shown) else []
-        formulas = {i: f for i, f in wording.formulas(names, visit.label, values).items() if visit.operands[i].gradient}
+        values = wording.values(arrays) if wording.chooses and len(arrays) == len(shown) else []
+        formulas = {i: f for i, f in wording.formulas(values).items() if visit.operands[i].gradient}
         for position, formula in formulas.items():
             operand = visit.operands[position]
             operand.formula, operand.note = formula.text, formula.note
         if not formulas or any(made is None or made.few is None for made in shown):
             return
         given = {i: few for i, o in enumerate(visit.operands) if o.gradient and (few := o.gradient.few) is not None}
-        for position, numbers in wording.numbers(names, values, given).items():
+        for position, numbers in wording.numbers(arrays, values, given).items():
             if position in formulas and numbers != formulas[position].text:
                 visit.operands[position].numbers = numbers
 

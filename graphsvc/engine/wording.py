@@ -6,6 +6,7 @@ The formulas are learnt as fusion learns what to compute: by calling backward on
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from graphsvc.arrays import Array, sum_to_shape
 from graphsvc.drawing.summaries import nested_text
 from graphsvc.engine.calls import Record, call_rule
-from graphsvc.engine.formulas.matrices import summed
+from graphsvc.engine.formulas.matrices import summed, undirected
 from graphsvc.engine.formulas.reading import chooses, terms_of
 from graphsvc.engine.formulas.terms import PRODUCT, Term, number, signed, within
 from graphsvc.engine.fusion.instructions import Instruction
@@ -46,26 +47,35 @@ class Formula:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wording:
-    """What the backward of a gate computes, to be told in any names and numbers.
+    """What the backward of a gate computes, to be told in names and in any numbers.
 
     Attributes:
         made: What it computes of the operands, the output and the gradient that arrives; None where that is not known.
         positions: The operands whose gradients are its results.
         shapes: Shapes of all operands, and last of the output.
         elementwise: Whether it works element by element, and is told so.
+        names: What its operands are called, or the numbers that they are.
+        output: What its output is called; the gradient that arrives is called `d` and this.
     """
 
     made: Recording | None
     positions: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     elementwise: bool
+    names: tuple[str | float, ...]
+    output: str
 
-    @property
+    @cached_property
     def chooses(self) -> bool:
         """Whether the formulas depend on numbers."""
         return self.made is not None and chooses(self.made)
+
+    @cached_property
+    def plain(self) -> dict[int, Formula]:
+        """The formulas where no numbers are known."""
+        return self._formulas(())
 
     def values(self, given: Sequence[Array]) -> list[Array]:
         """Return all that backward computes of the operands, the output and the gradient that arrived, these first."""
@@ -77,39 +87,42 @@ class Wording:
                 )
         return [np.asarray(value) for value in known]
 
-    def formulas(self, names: Sequence[str | float], output: str, values: Sequence[Array] = ()) -> dict[int, Formula]:
+    def formulas(self, values: Sequence[Array] = ()) -> dict[int, Formula]:
         """Return formulas of the gradients that the gate gives, by the position of the operand.
 
         Args:
-            names: What its operands are called, or the numbers that they are.
-            output: What its output is called; the gradient that arrives is called `d` and this.
             values: What `values` returned, by which choices are told; empty where that is not known.
 
         Returns:
             None that is long, or has no words.
         """
+        return self._formulas(values) if self.chooses and values else self.plain
+
+    def _formulas(self, values: Sequence[Array]) -> dict[int, Formula]:
+        names, output = self.names, self.output
         called = [signed(name).text for name in (*names, output)]
         given = [signed(name) for name in (*names, output, f"d{output}")]
-        told = {position: (text, term) for position, text, term in self._told(given, values)}
         return {
             position: Formula(text, self._note(position, term, called))
-            for position, (text, term) in told.items()
+            for position, text, term in self._told(given, values)
             if len(text) <= _LONGEST
         }
 
     def numbers(
-        self, names: Sequence[str | float], values: Sequence[Array], gradients: Mapping[int, Array]
+        self,
+        given: Sequence[Array],
+        values: Sequence[Array],
+        gradients: Mapping[int, Array],
     ) -> dict[int, str]:
         """Return the same formulas with numbers where names stood.
 
         Args:
-            names: As those of `formulas`.
-            values: What `values` returned of arrays of few elements.
+            given: The operands, the output, and the gradient that arrived; each of few elements.
+            values: As that of `formulas`.
             gradients: What came of them, by the position of the operand.
         """
         told: dict[int, str] = {}
-        given = values[: len(names) + 2]
-        constants = {i: number(name) for i, name in enumerate(names) if not isinstance(name, str)}
+        constants = {i: number(name) for i, name in enumerate(self.names) if not isinstance(name, str)}
         for digits in _DIGITS:
             figures = [constants.get(i, _figures(value, digits)) for i, value in enumerate(given)]
             computed = self._computed([_rounded(value, digits) for value in given])
@@ -134,23 +147,22 @@ class Wording:
 
     def _whole(self, position: int, term: Term, arriving: Term) -> str:
         """Return the text of a gradient; where the local gradient is 1 or -1 that is said, unless it was chosen."""
-        chosen = term.reasons or term.repeated
-        factor = term.local.text if term.local and term.local.number is not None else ""
-        text = term.text if chosen or not factor else f"{factor} · {within(arriving, PRODUCT, right=True)}"
-        axes = self._axes(position)
+        if len(self.shapes[position]) == 1 or term.repeated:
+            term = undirected(term)
+        axes, factor = self._axes(position), term.local
+        if factor and factor.number is not None and not term.reasons and not term.repeated:
+            term = term._replace(text=f"{factor.text} · {within(arriving, PRODUCT, right=True)}")
         if not axes or term.number == 0:
-            # A vector is neither a row nor a column, nor is what is repeated.
-            return text.removesuffix("ᵀ") if len(self.shapes[position]) == 1 or term.repeated else text
-        return "" if term.number is not None else summed(term._replace(text=text), axes, len(self.shapes[-1])).text
+            return term.text
+        return "" if term.number is not None else summed(term, axes, self.shapes[-1]).text
 
     def _axes(self, position: int) -> tuple[int, ...]:
         """Return the axes of the output along which an operand was repeated."""
         shape, whole = self.shapes[position], self.shapes[-1]
-        if not self.elementwise or math.prod(shape) == math.prod(whole):
+        if not self.elementwise:
             return ()
         aligned = (1,) * (len(whole) - len(shape)) + shape
-        differing = tuple(axis for axis, (size, full) in enumerate(zip(aligned, whole, strict=True)) if size != full)
-        return tuple(range(len(whole))) if math.prod(shape) == 1 else differing
+        return tuple(axis for axis, (size, full) in enumerate(zip(aligned, whole, strict=True)) if size != full)
 
     def _note(self, position: int, term: Term, called: Sequence[str]) -> str:
         """Return why a formula reads as it does."""
@@ -183,12 +195,14 @@ class Wording:
         return sum_to_shape(np.broadcast_to(gradient, self.shapes[-1]), shape) if self.elementwise else gradient
 
 
-def wording_of(step: Step, record: Record) -> Wording:
+def wording_of(step: Step, record: Record, names: Sequence[str | float], output: str) -> Wording:
     """Learn what the backward of a gate computes.
 
     Args:
         step: The gate.
         record: What its forward pass kept.
+        names: What its operands are called, or the numbers that they are.
+        output: What its output is called.
 
     Returns:
         One without words for a gate that has several outputs, saves something, or cannot be recorded.
@@ -197,7 +211,7 @@ def wording_of(step: Step, record: Record) -> Wording:
     shapes = (*record.operand_shapes, record.output_shapes[0])
     elementwise = isinstance(step.node.gate, Elementwise)
     if len(record.output_dtypes) > 1 or record.saved:
-        return Wording(None, positions, shapes, elementwise)
+        return Wording(None, positions, shapes, elementwise, tuple(names), output)
 
     def backward(symbols: list[Any]) -> list[Any]:
         *operands, value, arriving = symbols
@@ -215,7 +229,8 @@ def wording_of(step: Step, record: Record) -> Wording:
     dtypes = [*record.operand_dtypes, record.output_dtypes[0], record.output_dtypes[0]]
     known = [None] * len(dtypes) if elementwise else [*shapes, shapes[-1]]
     made = recorded(backward, list(zip(dtypes, known, strict=True)))
-    return Wording(None if isinstance(made, str) or made.guards else made, positions, shapes, elementwise)
+    learnt = None if isinstance(made, str) or made.guards else made
+    return Wording(learnt, positions, shapes, elementwise, tuple(names), output)
 
 
 def sum_text(parts: Sequence[Array], total: Array) -> str:

@@ -98,7 +98,7 @@ def test_gates_are_stepped_through_forward_and_backward(page: Page):
     expect(edge(page, "q", "f").locator("text.value")).to_be_hidden()
     expect(edge(page, "x", "q").locator("text.gradient")).to_be_hidden()
     page.click("#next")
-    expect(page.locator("#explained")).to_contain_text("q = add(x, y) = add(-2, 5) = 3")
+    expect(page.locator("#explained")).to_contain_text("q = x + y = -2 + 5 = 3")
     expect(edge(page, "q", "f").locator("text.value")).to_be_visible()
     page.click("#next")
     page.click("#next")

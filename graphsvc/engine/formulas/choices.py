@@ -22,7 +22,7 @@ from graphsvc.engine.formulas.terms import (
     reasons_of,
     within,
 )
-from graphsvc.engine.fusion.instructions import Instruction
+from graphsvc.engine.fusion.instructions import Instruction, Kind
 
 __all__ = ["CHOICES", "chosen", "condition_of", "settled"]
 
@@ -32,7 +32,7 @@ CHOICES: Final = frozenset({np.where, np.absolute, np.sign, np.minimum, np.maxim
 def chosen(entry: Instruction, parts: Sequence[Part]) -> Term | None:
     """Return what a call chose, if it chose the same for all elements; its reasons go with it."""
     values = [part.value for part in parts if part.value is not None and part.value.size]
-    if entry.function not in CHOICES or len(values) < len(parts):
+    if entry.function not in CHOICES or entry.kind is not Kind.MAP or len(values) < len(parts):
         return None
     if entry.function is np.where:
         return _branch(parts, values[0])
@@ -55,7 +55,9 @@ def _branch(parts: Sequence[Part], condition: Array) -> Term | None:
         return None
     # That a number lies in the domain is no choice.
     domain = other is not None and other.number is not None and np.isnan(other.number)
-    return chosen if domain else because(chosen, *(test.reasons or (_plain(test, condition),)))
+    return (
+        chosen if domain or test.number is not None else because(chosen, *(test.reasons or (_plain(test, condition),)))
+    )
 
 
 def _by_sign(function: Callable[..., Any], x: Term, value: Array) -> Term | None:
@@ -105,10 +107,10 @@ def _joined(function: Callable[..., Any], given: Sequence[Term], values: Sequenc
     deciding, idle = (True, False) if function in ANY else (False, True)
     held = [bool(value.flat[0]) if _is_uniform(value) else None for value in values]
     decisive = [term for term, one in zip(given, held, strict=True) if one is deciding]
-    open_ = [term for term, one in zip(given, held, strict=True) if one is not idle]
-    if len(open_) == 1 and not decisive:
-        return open_[0]
-    return applied(function, given)._replace(reasons=reasons_of(decisive or ([] if open_ else given)))
+    if decisive or held == [idle, idle]:
+        return (decisive or given)[0]._replace(reasons=reasons_of(decisive or given), opposite="")
+    going = [term for term, one in zip(given, held, strict=True) if one is not idle]
+    return going[0] if len(going) == 1 else applied(function, given)
 
 
 def _relation(table: Mapping[Callable[..., Any], str], terms: Sequence[Term], values: Sequence[Any]) -> str:

@@ -5,22 +5,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graphsvc.engine.formulas.choices import settled
 from graphsvc.engine.formulas.terms import ATOM, Part, Term, applied, chained, reasons_of, within
 from graphsvc.engine.fusion.instructions import Instruction, Kind, reshaped
 
-__all__ = ["shaped", "summed"]
+__all__ = ["shaped", "summed", "undirected"]
 
 
 def shaped(entry: Instruction, parts: Sequence[Part], given: Sequence[Term], scale: Term | None) -> Term | None:
     """Return a call that is no formula of single elements as text; None for most."""
     first, shapes = given[0], [part.shape for part in parts if part.shape is not None]
-    if entry.function is np.broadcast_to and entry.shape is not None and len(shapes) == len(parts):
-        return first._replace(repeated=_repetition(shapes[0], entry.shape))
     if len(shapes) < len(parts) or entry.shape is None or any(term.repeated for term in given):
         return None
     keywords = dict(entry.keywords)
+    if entry.function is np.broadcast_to and "reshape(" not in first.text:
+        return first._replace(repeated=_repetition(shapes[0], entry.shape))
+    if any(term.moved for term in given):
+        return None
     if entry.kind is Kind.REDUCE and entry.function is np.add:
-        return summed(first, keywords["axis"], len(shapes[0]))
+        alone = settled(first, parts[0].value)
+        return alone if math.prod(shapes[0]) == 1 else summed(first, keywords["axis"], shapes[0])
     if entry.function is reshaped:
         return _reshaped(first, shapes[0], entry.shape, scale)
     if entry.function is np.transpose:
@@ -36,11 +40,22 @@ def _repetition(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     return f"repeated along {'axis' if len(axes) == 1 else 'axes'} {' and '.join(axes)}"
 
 
-def summed(term: Term, axes: tuple[int, ...], ndim: int) -> Term:
+def summed(term: Term, axes: Sequence[int] | None, shape: Sequence[int]) -> Term:
     """Return the sum of a term over some of its axes."""
-    if len(axes) == ndim:
-        return Term(f"sum({term.text})", ATOM, reasons=term.reasons)
-    return Term(f"sum({term.text}, axis={axes if len(axes) > 1 else axes[0]})", ATOM, reasons=term.reasons)
+    long = [axis for axis, size in enumerate(shape) if size != 1]
+    if axes is None or set(long) <= set(axes):
+        return Term(f"sum({undirected(term).text})", ATOM, reasons=term.reasons)
+    if not axes:
+        return term
+    return Term(f"sum({term.text}, axis={tuple(axes) if len(axes) > 1 else axes[0]})", ATOM, reasons=term.reasons)
+
+
+def undirected(term: Term) -> Term:
+    """Return a term without a transposition of the whole, where it makes no difference, as to a vector."""
+    if term.level != ATOM or not term.text.endswith("ᵀ"):
+        return term
+    text = term.text.removesuffix("ᵀ")
+    return term._replace(text=text[1:-1] if text.startswith("(") else text)
 
 
 def _swaps(axes: tuple[int, ...]) -> bool:
@@ -49,9 +64,11 @@ def _swaps(axes: tuple[int, ...]) -> bool:
 
 def _reshaped(term: Term, shape: tuple[int, ...], wanted: tuple[int, ...], scale: Term | None) -> Term:
     long, new = (tuple(size for size in sizes if size != 1) for sizes in (shape, wanted))
-    if long == new and (not long or max(len(shape), len(wanted)) <= 2):
-        return _transposed(term, scale) if _is_row(shape) != _is_row(wanted) else term
-    return Term(f"reshape({term.text}, {wanted})", ATOM, reasons=term.reasons)
+    if long != new:
+        return Term(f"reshape({term.text}, {wanted})", ATOM, reasons=term.reasons, moved=True)
+    if long and max(len(shape), len(wanted)) > 2:
+        return term._replace(moved=True)
+    return _transposed(term, scale) if _is_row(shape) != _is_row(wanted) else term
 
 
 def _is_row(shape: tuple[int, ...]) -> bool:
@@ -69,19 +86,19 @@ def _transposed(term: Term, scale: Term | None) -> Term:
         return applied(np.multiply, [local, scale])._replace(local=local, reasons=term.reasons)
     plain = term.text.removesuffix("ᵀ") if term.level == ATOM else ""
     text = plain if plain and plain != term.text else f"{within(term, ATOM)}ᵀ"
-    return Term(text, ATOM, reasons=term.reasons)
+    return Term(text, ATOM, reasons=term.reasons, moved=term.text.startswith("sum("))
 
 
 def _product(given: Sequence[Term], shapes: Sequence[tuple[int, ...]], scale: Term | None) -> Term:
     """Return a matrix product, or a product with the single number that one of them is."""
     x, y = given
-    if any(len(shape) == 2 and math.prod(shape) == 1 for shape in shapes):
-        made = chained(np.multiply, [x, y], scale) if scale else None
-        return made or applied(np.multiply, [x, y])
-    if len(shapes[0]) > 1:
-        return _matmul([x, y])
-    made = _matmul([_transposed(x, scale), y])
-    return _transposed(made, scale) if len(shapes[1]) > 1 else made
+    is_row = len(shapes[0]) == 1
+    if any(math.prod(shape) == 1 for shape in shapes):
+        made = (chained(np.multiply, given, scale) if scale else None) or applied(np.multiply, given)
+        made = made._replace(reasons=reasons_of(given))
+    else:
+        made = _matmul([_transposed(x, scale) if is_row else x, y])
+    return _transposed(made, scale) if is_row and len(shapes[1]) > 1 else made
 
 
 def _matmul(factors: Sequence[Term]) -> Term:

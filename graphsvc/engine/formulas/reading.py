@@ -65,11 +65,33 @@ def _called(entry: Instruction, parts: Sequence[Part], arriving: Term, *, scalar
     values = [part.value for part in parts if part.value is not None]
     if entry.dtype.kind == "b" and len(values) == len(parts):
         return condition_of(entry.function, given, values)
-    if entry.function is not np.where:
+    if values and entry.function is not np.where:
         given = [settled(term, part.value) for term, part in zip(given, parts, strict=True)]
-    term = _mapped(entry, given, arriving)
-    repeated = next((part.repeated for part in given if part.repeated), "")
-    return because(term._replace(repeated=repeated), *reasons_of(given))
+    if entry.shape is not None:
+        return _broadcast(entry, parts, _mapped(entry, given, arriving), given)
+    return because(_mapped(entry, given, arriving), *reasons_of(given))
+
+
+def _broadcast(entry: Instruction, parts: Sequence[Part], term: Term, given: Sequence[Term]) -> Term | None:
+    """Return a call with what is known of shapes."""
+    moved = any(part.moved for part in given)
+    told = because(term._replace(repeated=_repeated(entry, parts), moved=moved), *reasons_of(given))
+    return told if _fits(entry, parts) else None
+
+
+def _fits(entry: Instruction, parts: Sequence[Part]) -> bool:
+    """Tell whether the texts of some operands are as their arrays are: a vector beside matrices is a row for NumPy."""
+    large = [part for part in parts if part.shape is not None and math.prod(part.shape) != 1]
+    ranks = {len(part.shape or ()) for part in large}
+    alone = len(large) == 1 or not any(part.term and part.term.moved for part in large)
+    partly = any(part.shape != entry.shape and part.term and not part.term.repeated for part in large)
+    return (1 not in ranks or len(ranks) == 1) and alone and not (partly and _repeated(entry, parts))
+
+
+def _repeated(entry: Instruction, parts: Sequence[Part]) -> str:
+    """Return how a call is repeated: as its operands are, unless one of them has all of its elements."""
+    whole = any(part.term and not part.term.repeated and part.shape == entry.shape for part in parts)
+    return "" if whole else next((part.term.repeated for part in parts if part.term and part.term.repeated), "")
 
 
 def _mapped(entry: Instruction, given: Sequence[Term], arriving: Term) -> Term:

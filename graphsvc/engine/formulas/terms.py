@@ -78,6 +78,7 @@ class Term(NamedTuple):
         opposite: A condition that is true where this one is not.
         reasons: What was found of the operands for it to read so, as in `x > 0`.
         repeated: How it is repeated, if it has more elements than the text has; else empty.
+        moved: Whether its elements stand in other places than the text says, so that it is no part of another.
     """
 
     text: str
@@ -88,6 +89,7 @@ class Term(NamedTuple):
     opposite: str = ""
     reasons: tuple[str, ...] = ()
     repeated: str = ""
+    moved: bool = False
 
 
 class Part(NamedTuple):
@@ -119,12 +121,13 @@ def within(term: Term, level: int, *, right: bool = False) -> str:
 
 def because(term: Term, *reasons: str) -> Term:
     """Return a term that has these reasons as well, and first."""
-    return term._replace(reasons=tuple(dict.fromkeys(reason for reason in (*reasons, *term.reasons) if reason)))
+    both = (*reasons, *term.reasons)
+    return term._replace(reasons=tuple(dict.fromkeys(filter(None, both)))) if both else term
 
 
 def reasons_of(terms: Sequence[Term]) -> tuple[str, ...]:
     """Return the reasons of several terms, each once."""
-    return tuple(dict.fromkeys(reason for term in terms for reason in term.reasons))
+    return tuple(dict.fromkeys([reason for term in terms for reason in term.reasons]))
 
 
 def chained(function: Callable[..., Any], given: Sequence[Term], arriving: Term) -> Term | None:

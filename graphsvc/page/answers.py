@@ -34,10 +34,14 @@ Number: TypeAlias = float | int | str
 _HERE: Final = (
     (r"List them with `graphsvc gates[^`]*`", "All are listed under Gates, above"),
     (
-        r"Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]",
-        r"Write beside an output which one arrives there, as at d\1 =",
+        r"The outputs are .* Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]\.",
+        r"there are several outputs; fill in d\1, the gradient that arrives at one of them.",
     ),
-    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Write beside the output which one arrives, at d\1 ="),
+    (
+        r"Output '([^']+)' has shape .*, and only a single number .* as by sum\(\.\.\.\)",
+        r"\1 is no single number; write sum(...) around it, or fill in d\1",
+    ),
+    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Fill in d\1"),
     (r" Ask for no gradients with wrt=\[\]\.", ""),
 )
 """How messages name what there is elsewhere, and what there is in its place on the page."""

@@ -6,7 +6,7 @@ import { find, made } from "./dom.js";
 export class Steps {
   constructor(circuit) {
     this.circuit = circuit;
-    this.visits = [];
+    this.visits = this.backward = [];
     this.why = "";
     this.position = null;
     for (const [id, to] of [

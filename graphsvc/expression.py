@@ -278,6 +278,7 @@ class _Parser:
     def primary(self) -> DraftValue:
         token = self.advance()
         if token.kind == "number":
+            self.check_sign(token)
             return self.number(token)
         if token.kind == "name":
             if self.found("("):
@@ -293,6 +294,14 @@ class _Parser:
             return value
         self.at -= 1
         return self.refuse(f"Expected a value, got {self.said(token)}", token.start)
+
+    def check_sign(self, number: Token) -> None:
+        """Refuse a number that a name or a parenthesis follows, as in `2x`."""
+        follows = self.token
+        if follows.text == "(" or (follows.kind == "name" and not keyword.iskeyword(follows.text)):
+            factor = "(...)" if follows.text == "(" else follows.text[:20]
+            meant = f"Did you mean {number.text} * {factor}?"
+            self.refuse(f"{meant} There is no operator before {quoted(follows.text)}", follows.start)
 
     def number(self, token: Token) -> int | float:
         if not token.text.isdigit():

@@ -207,8 +207,8 @@ def test_messages_speak_of_what_is_on_the_page(ask: Ask):
     assert "All are listed under Gates, above." in answer["message"]
     assert "graphsvc gates" not in answer["message"]
     for graph, said in {
-        "a = x * x; b = x + 1": "Write beside an output which one arrives there, as at da =.",
-        "f = x * array": "Write beside the output which one arrives, at df =, or make it one number, as by sum(...).",
+        "a = x * x; b = x + 1": "there are several outputs; fill in da, the gradient that arrives at one of them.",
+        "f = x * array": "f is no single number; write sum(...) around it, or fill in df.",
         "f = x > 1": "Output 'f' is bool and has no gradient.",
     }.items():
         inputs = {"x": 1, "array": [1, 2]} if "array" in graph else {"x": 1}

@@ -19,7 +19,7 @@ from graphsvc.engine.registry import Registry, default_registry
 from graphsvc.errors import GateError, GraphsvcError
 from graphsvc.gate import Elementwise, Example, Gate, attributes_of
 
-__all__ = ["GateDescription", "describe_gate", "family_of", "field_of", "gate_summary"]
+__all__ = ["GateDescription", "describe_gate", "example_values", "family_of", "field_of", "gate_summary"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,20 @@ def _described(name: str, cls: type[Gate], registry: Registry) -> GateDescriptio
             "derivatives": tuple(_derivatives(*asked)),
         }
     )
+
+
+def example_values(name: str, registry: Registry | None = None) -> dict[str, Array]:
+    """Return the operands of a gate's example, by the names in it; none where `describe_gate` has no example.
+
+    Raises:
+        GraphsvcError: As `describe_gate`.
+    """
+    chosen = registry or default_registry()
+    if not describe_gate(name, chosen).example:
+        return {}
+    cls = chosen.gate_class(name)
+    example = next(iter(cls.examples()))
+    return dict(zip(_operand_names(cls, example), example.operands, strict=True))
 
 
 def _operand_names(cls: type[Gate], example: Example) -> list[str]:

@@ -34,10 +34,14 @@ Number: TypeAlias = float | int | str
 _HERE: Final = (
     (r"List them with `graphsvc gates[^`]*`", "All are listed under Gates, above"),
     (
-        r"Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]",
-        r"Write beside an output which one arrives there, as at d\1 =",
+        r"The outputs are .* Say which .*output_gradients=\{'([^']+)'.*outputs=\[[^]]*\]\.",
+        r"there are several outputs; fill in d\1, the gradient that arrives at one of them.",
     ),
-    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Write beside the output which one arrives, at d\1 ="),
+    (
+        r"Output '([^']+)' has shape .*, and only a single number .* as by sum\(\.\.\.\)",
+        r"\1 is no single number; write sum(...) around it, or fill in d\1",
+    ),
+    (r"Give output_gradients=\{'([^']+)': \.\.\.\}", r"Fill in d\1"),
     (r" Ask for no gradients with wrt=\[\]\.", ""),
 )
 """How messages name what there is elsewhere, and what there is in its place on the page."""
@@ -109,6 +113,11 @@ class ShownOperand(BaseModel):
     numbers: Annotated[
         str, Field(description="The formula with numbers in the places of names; empty where these are many.")
     ]
+    note: Annotated[str, Field(description="Why the formula reads so, as in `as f > 0`; empty if that is plain.")]
+    uses: Annotated[int, Field(description="How often the value is used; the gradients of all uses add up.")]
+    total: Annotated[
+        str, Field(description="What they add up to, at the last of them in the backward pass; empty elsewhere.")
+    ]
 
 
 class ShownOutput(BaseModel):
@@ -125,8 +134,13 @@ class ShownVisit(BaseModel):
     node: str
     label: Annotated[str, Field(description="The same, or the letter that a node without a name has in the drawing.")]
     gate: str
+    formula: Annotated[str, Field(description="What forward computes, such as w × x.")]
+    numbers: Annotated[str, Field(description="The same with numbers; empty where these are many.")]
     operands: list[ShownOperand]
     outputs: list[ShownOutput]
+    finding: Annotated[
+        str, Field(description="Where and why numbers that are not finite came up first, if here; else empty.")
+    ]
 
 
 class EvaluateAnswer(BaseModel):
@@ -242,6 +256,9 @@ def _shown_visit(visit: Visit) -> ShownVisit:
         node=visit.node,
         label=visit.label,
         gate=visit.gate,
+        formula=visit.formula,
+        numbers=visit.numbers,
+        finding=visit.finding,
         operands=[
             ShownOperand(
                 name=operand.name,
@@ -252,6 +269,9 @@ def _shown_visit(visit: Visit) -> ShownVisit:
                 local=_shown_or_none(operand.local),
                 formula=operand.formula,
                 numbers=operand.numbers,
+                note=operand.note,
+                uses=operand.uses,
+                total=operand.total,
             )
             for operand in visit.operands
         ],

@@ -9,11 +9,12 @@ from typing import Any, Final
 import grpc
 from pydantic import BaseModel, TypeAdapter
 
+from graphsvc.arrays import Array
 from graphsvc.drawing.folding import folded
 from graphsvc.drawing.picture import Picture
 from graphsvc.drawing.svg import notes_of, svg_of
 from graphsvc.drawing.symbols import SYMBOLS
-from graphsvc.engine.description import describe_gate, field_of, gate_summary
+from graphsvc.engine.description import describe_gate, example_values, field_of, gate_summary
 from graphsvc.engine.elsewhere import ELSEWHERE
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.picturing import lettered
@@ -24,6 +25,7 @@ from graphsvc.errors import GateError, GraphsvcError
 from graphsvc.expression import OPERATORS, placed
 from graphsvc.page.answers import GateEntry, evaluate_answer, graph_answer
 from graphsvc.page.questions import EvaluateQuestion, GraphQuestion, document_of, read_question
+from graphsvc.plaindata import array_to_data, array_to_entry
 from graphsvc.serving.calls import Calls, Reply
 from graphsvc.serving.service import Service
 from graphsvc.serving.settings import Settings
@@ -63,11 +65,7 @@ class Api:
 
     async def gate(self, name: str) -> bytes | GraphsvcError:
         """Answer with all that there is to know of a gate."""
-        return _outcome(
-            await self._calls.in_reader(
-                lambda: TypeAdapter(dict[str, Any]).dump_json(vars(describe_gate(name, self._service.registry)))
-            )
-        )
+        return _outcome(await self._calls.in_reader(lambda: _gate_described(name, self._service.registry)))
 
     async def _placed(
         self, outcome: bytes | GraphsvcError, cls: type[GraphQuestion], data: bytes
@@ -145,6 +143,17 @@ def _drawn(picture: Picture, letters: Mapping[str, str], unfold: tuple[str, ...]
 
 def _packed(answer: BaseModel) -> bytes:
     return answer.model_dump_json().encode()
+
+
+def _gate_described(name: str, registry: Registry) -> bytes:
+    """Return all that there is to know of a gate, with values on which its example runs, as inputs are written."""
+    described = vars(describe_gate(name, registry))
+    values = {operand: _as_written(array) for operand, array in example_values(name, registry).items()}
+    return TypeAdapter(dict[str, Any]).dump_json(described | {"example_values": values})
+
+
+def _as_written(array: Array) -> Any:
+    return array_to_entry(array) if array.dtype.kind == "c" else array_to_data(array)
 
 
 def _gate_entries(registry: Registry) -> list[GateEntry]:

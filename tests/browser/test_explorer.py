@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import ROOT
 
@@ -82,6 +82,49 @@ def test_a_new_input_is_told_of(page: Page):
     expect(page.locator("#input-qq")).to_have_value("7")
 
 
+def test_an_input_says_whose_place_it_takes_and_what_it_keeps(page: Page):
+    """A mistyped name, and values from before under a graph that is written anew; an example says nothing."""
+    page.fill("#graph", "q = x + y\nf = q * zz")
+    expect(page.locator("#input-zz-news")).to_have_text("New input, set to 1 (z is no longer used)")
+    page.fill("#rate", "0.5")
+    page.locator("#moved input").first.uncheck()
+    page.fill("#graph", "loss = mean(x**2)")
+    expect(page.locator("#input-x-news")).to_have_text("Its value is that from before")
+    expect(page.locator("#rate")).to_have_value("0.01")
+    expect(page.locator("#moved input:checked")).to_have_count(1)
+    page.select_option("#examples", label="One value, two ways")
+    expect(gradient(page, "x")).to_have_text("dx = 6")
+    expect(page.locator(".news:visible")).to_have_count(0)
+
+
+def test_values_are_written_as_people_write_them(page: Page):
+    """A list without brackets and a fraction; an array says why it has no handle."""
+    page.fill("#graph", "f = sum(x)")
+    page.fill("#input-x", "1/3")
+    expect(value(page, "f")).to_have_text("f = 0.3333")
+    expect(page.locator("[data-input='x'] .grip")).to_be_visible()
+    page.fill("#input-x", "1, 2,3/2")
+    expect(value(page, "f")).to_have_text("f = 4.5")
+    expect(page.locator("[data-input='x'] .grip")).to_be_hidden()
+    expect(page.locator("#input-x")).to_have_attribute("title", re.compile("Only a single number is dragged"))
+    page.fill("#input-x", "1,,2")
+    expect(page.locator("#input-x-wrong")).to_contain_text("1,,2 is no value")
+
+
+def test_what_takes_long_is_said_to_be_awaited(page: Page):
+    """The picture from before is grey until the answer is there."""
+    held: list[Route] = []
+    page.route("**/api/evaluate", lambda route: held.append(route))
+    page.fill("#input-z", "-5")
+    expect(page.locator("#working")).to_have_text("Working …")
+    expect(page.locator("body")).to_have_class("stale")
+    held[-1].continue_()
+    page.unroute("**/api/evaluate")
+    expect(gradient(page, "x")).to_have_text("dx = -5")
+    expect(page.locator("#working")).to_have_text("")
+    expect(page.locator("body")).not_to_have_class("stale")
+
+
 def test_a_name_that_was_half_typed_leaves_nothing(page: Page):
     """When it comes back it is new."""
     for name in ("spe", "speed", "spe"):
@@ -98,7 +141,7 @@ def test_gates_are_stepped_through_forward_and_backward(page: Page):
     expect(edge(page, "q", "f").locator("text.value")).to_be_hidden()
     expect(edge(page, "x", "q").locator("text.gradient")).to_be_hidden()
     page.click("#next")
-    expect(page.locator("#explained")).to_contain_text("q = add(x, y) = add(-2, 5) = 3")
+    expect(page.locator("#explained")).to_contain_text("q = x + y = -2 + 5 = 3")
     expect(edge(page, "q", "f").locator("text.value")).to_be_visible()
     page.click("#next")
     page.click("#next")
@@ -219,9 +262,29 @@ def test_descent_goes_down(page: Page):
     assert last < 0
     points = page.locator("#curve polyline").get_attribute("points")
     assert len((points or "").split()) == 102
-    page.fill("#rate", "1000")
+    page.click("#back")
+    expect(page.locator("#input-y")).to_have_value("3")
+    expect(value(page, "f")).to_have_text("f = 53")
+    expect(page.locator("#curve svg")).to_have_count(0)
+    expect(page.locator("#back")).to_be_disabled()
+
+
+def test_descent_keeps_to_numbers_that_are_finite(page: Page):
+    """A step that leads to others is not taken; one that leads up says so; from others there is none, and why."""
+    page.select_option("#examples", label="Rosenbrock's valley")
+    page.fill("#rate", "1")
+    page.click("#step")
+    expect(page.locator("#descent-status")).to_contain_text("The loss grows: try a smaller rate.")
     page.click("#play")
-    expect(page.locator("#descent-status")).to_contain_text("Try a smaller rate")
+    expect(page.locator("#descent-status")).to_contain_text("was not taken. Try a smaller rate.")
+    expect(value(page, "f")).not_to_contain_text("inf")
+    page.fill("#graph", "f = log(x)")
+    page.fill("#input-x", "-1")
+    expect(page.locator("#descent-status")).to_have_text("f is NaN, so nothing can be descended; see the marked gate.")
+    expect(page.locator("#circuit .finding")).to_have_count(1)
+    page.fill("#graph", "f = sqrt(x)")
+    page.fill("#input-x", "0")
+    expect(page.locator("#descent-status")).to_contain_text("dx is Infinity, so nothing can be descended")
 
 
 def test_another_example_descends_from_its_beginning(page: Page):
@@ -250,7 +313,7 @@ def test_there_is_no_descent_where_there_is_an_error(page: Page):
     expect(page.locator("#play")).to_have_attribute("aria-disabled", "false")
     expect(page.locator("#descent-status")).to_have_text("")
     page.fill("#graph", "f = log(x - x) * 0")
-    expect(page.locator("#descent-status")).to_contain_text("The output is no finite number")
+    expect(page.locator("#descent-status")).to_contain_text("f is NaN, so nothing can be descended")
     page.fill("#graph", "f = x * x")
     page.uncheck("#moved input")
     expect(page.locator("#descent-status")).to_have_text("No input is chosen to move.")
@@ -282,6 +345,8 @@ def test_a_link_holds_the_graph(page: Page, browser: Browser):
     for name, number in {"constructor": "2", "__proto__": "3", "toString": "-0.5"}.items():
         page.fill(f"#input-{name}", number)
     expect(value(page, "f")).to_have_text("f = 5.5")
+    page.fill("#rate", "0.5")
+    page.locator("#moved input").first.uncheck()
     page.click("#share")
     expect(page.locator("#share")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -290,6 +355,8 @@ def test_a_link_holds_the_graph(page: Page, browser: Browser):
     expect(value(other, "f")).to_have_text("f = 5.5")
     expect(other.locator("#input-__proto__")).to_have_value("3")
     expect(gradient(other, "constructor")).to_have_text("dconstructor = 3")
+    expect(other.locator("#rate")).to_have_value("0.5")
+    expect(other.locator("#moved input:checked")).to_have_count(2)
     other.close()
 
 
@@ -306,14 +373,45 @@ def test_two_outputs_want_to_be_told_their_gradients(page: Page):
 
 
 def test_gates_are_searched_and_inserted(page: Page):
-    """Under the names of other libraries as well; what is chosen goes where the cursor is."""
+    """Under the names of other libraries as well; what is chosen is a line of its own."""
     page.click("#show-gates")
     page.fill("#words", "unsqueeze")
     expect(page.locator("#catalogue > li")).to_have_count(1)
     page.click("#catalogue summary")
     page.click("#catalogue button")
     expect(page.locator("#gates")).to_be_hidden()
-    assert "expand_dims(x, axis=0)" in page.locator("#graph").input_value()
+    expect(page.locator("#graph")).to_have_value("q = x + y\nf = q * z\nu = expand_dims(x, axis=0)")
+    expect(value(page, "u")).to_have_text("u = [-2]")
+
+
+def test_an_inserted_gate_runs(page: Page):
+    """On what there is where that fits, else on inputs of its own with the values of its example; words stay whole."""
+    for words, line in {"softmax": "u = softmax(x1)", "matmul": "v = matmul(x2, y1)"}.items():
+        page.locator("#graph").press("Home")
+        page.click("#show-gates")
+        page.fill("#words", words)
+        page.locator("#catalogue summary").first.click()
+        page.locator("#catalogue button").first.click()
+        expect(page.locator("#graph")).to_have_value(
+            re.compile(r"^q = x \+ y\nf = q \* z\n.*" + re.escape(line) + "$", re.S)
+        )
+        expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#input-x1-news")).to_have_text("New input, with the value of the example")
+    expect(value(page, "v")).to_contain_text("v = ")
+    expect(page.locator("#input-x")).to_have_value("-2")
+
+
+def test_the_search_of_gates_is_cleared_by_one_press(page: Page):
+    """A second closes it; where nothing is found there is advice."""
+    page.click("#show-gates")
+    page.fill("#words", "xyzzy")
+    expect(page.locator("#found")).to_contain_text("0 of 306 gates: try one word")
+    page.locator("#words").press("Escape")
+    expect(page.locator("#words")).to_have_value("")
+    expect(page.locator("#catalogue > li")).to_have_count(306)
+    expect(page.locator("#gates")).to_be_visible()
+    page.locator("#words").press("Escape")
+    expect(page.locator("#gates")).to_be_hidden()
 
 
 @pytest.mark.parametrize(

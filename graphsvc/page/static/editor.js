@@ -7,10 +7,14 @@ export class Editor {
     this.field = find("graph");
     this.marks = find("marks");
     this.problem = find("problem");
+    this.known = "";
+    // `onText(text, isAnew)` is told what is written, and whether in the place of something else.
     this.field.addEventListener("input", () => {
+      const isAnew = isOther(this.known, this.text);
+      this.known = this.text;
       this.size();
       this.mark(null);
-      onText(this.field.value);
+      onText(this.text, isAnew);
     });
     this.field.addEventListener("scroll", () => (this.marks.scrollTop = this.field.scrollTop));
   }
@@ -20,15 +24,14 @@ export class Editor {
   }
 
   write(text) {
-    this.field.value = text;
+    this.field.value = this.known = text;
     this.size();
   }
 
-  // Puts a text where the cursor is.
-  insert(text) {
+  // Puts the cursor behind all that is written.
+  focusEnd() {
     this.field.focus();
-    this.field.setRangeText(text, this.field.selectionStart, this.field.selectionEnd, "end");
-    this.field.dispatchEvent(new Event("input"));
+    this.field.setSelectionRange(this.text.length, this.text.length);
   }
 
   size() {
@@ -56,4 +59,14 @@ export class Editor {
     this.marks.replaceChildren(this.text.slice(0, at), made("mark", {}, word || " "), this.text.slice(at + word.length));
     this.marks.scrollTop = this.field.scrollTop;
   }
+}
+
+// Tells whether a text was written anew: next to nothing is left of that before, or less than half of the shorter.
+function isOther(before, after) {
+  const shorter = Math.min(before.length, after.length);
+  const first = [...before.slice(0, shorter)].findIndex((sign, i) => sign !== after[i]);
+  if (first < 0) return after.trim().length < 3;
+  let last = 0;
+  while (last < shorter - first && before.at(-1 - last) === after.at(-1 - last)) last += 1;
+  return first + last < shorter / 2;
 }

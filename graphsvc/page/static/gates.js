@@ -4,10 +4,18 @@ import { describeGate, listGates } from "./api.js";
 import { find, made } from "./dom.js";
 
 export class Gates {
+  // `onInsert(call, values)` is told which call of a gate is chosen, and the values of its operands.
   constructor(onInsert) {
     this.onInsert = onInsert;
     find("show-gates").addEventListener("click", () => this.open());
     find("words").addEventListener("input", () => this.list());
+    // The first press clears the search, the next closes the catalogue.
+    find("words").addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !find("words").value) return;
+      event.preventDefault();
+      find("words").value = "";
+      this.list();
+    });
   }
 
   async open() {
@@ -27,7 +35,8 @@ export class Gates {
     const ranked = this.known.map((gate) => [rank(gate, text), gate]).filter(([place]) => place < NOWHERE);
     // The order of the names stays where places are the same.
     const matching = ranked.sort(([a], [b]) => a - b).map(([, gate]) => gate);
-    find("found").textContent = `${matching.length} of ${this.known.length} gates`;
+    const advice = matching.length ? "" : ": try one word, a part of a name, or a sign such as @";
+    find("found").textContent = `${matching.length} of ${this.known.length} gates${advice}`;
     find("catalogue").replaceChildren(...matching.map((gate) => this.item(gate)));
   }
 
@@ -62,7 +71,8 @@ export class Gates {
       const insert = made("button", { type: "button" }, "Insert");
       insert.addEventListener("click", () => {
         find("gates").close();
-        this.onInsert(found.example || `${gate.name}(${gate.operands.join(", ")})`);
+        const call = found.example || `${gate.name}(${gate.operands.join(", ").replaceAll("*", "")})`;
+        this.onInsert(call, found.example_values);
       });
       host.append(
         ...[rest && made("pre", {}, rest), attributes.length && made("ul", {}, ...attributes)].filter(Boolean),

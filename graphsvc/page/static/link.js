@@ -8,7 +8,8 @@ export function linked() {
   if (graph === null) return null;
   try {
     const texts = (name) => onlyTexts(JSON.parse(fields.get(name) ?? "{}"));
-    return { graph, inputs: texts("inputs"), gradients: texts("gradients") };
+    const rate = fields.get("rate") ?? undefined;
+    return { graph, inputs: texts("inputs"), gradients: texts("gradients"), rate, moved: namesOf(fields.get("moved")) };
   } catch {
     return { graph, inputs: {}, gradients: {} };
   }
@@ -18,10 +19,15 @@ function onlyTexts(data) {
   return Object.fromEntries(Object.entries(data ?? {}).filter(([, text]) => typeof text === "string"));
 }
 
+function namesOf(json) {
+  const names = JSON.parse(json);
+  return Array.isArray(names) ? names : undefined;
+}
+
 // Puts a graph into the address; false where it is too large for that.
-export function link({ graph, inputs, gradients }) {
+export function link({ graph, inputs, gradients, rate, moved }) {
   const json = (texts) => JSON.stringify(Object.fromEntries(texts));
-  const fields = new URLSearchParams({ graph, inputs: json(inputs) });
+  const fields = new URLSearchParams({ graph, inputs: json(inputs), rate, moved: JSON.stringify(moved) });
   if (gradients.size) fields.set("gradients", json(gradients));
   const fits = fields.toString().length <= LONGEST;
   history.replaceState(null, "", fits ? `#${fields}` : location.pathname);

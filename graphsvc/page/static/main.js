@@ -7,12 +7,16 @@ import { find, made } from "./dom.js";
 import { Editor } from "./editor.js";
 import { EXAMPLES } from "./examples.js";
 import { Gates } from "./gates.js";
+import { additions } from "./insert.js";
 import { link, linked } from "./link.js";
 import { Rows } from "./rows.js";
 import { Steps } from "./steps.js";
-import { beginning, brief, jsonOf } from "./values.js";
+import { beginning, brief, jsonOf, textOf } from "./values.js";
 
 const WAIT = 120;
+// After so many milliseconds it is said that an answer takes its time; after a change to so long a text it will.
+const SLOW = 500;
+const LONG = 5000;
 
 // What is asked: texts as they are written.
 // By name in maps, since an input may be called __proto__.
@@ -21,20 +25,27 @@ const asked = { graph: "", inputs: new Map(), gradients: new Map(), unfold: [] }
 const got = { graph: null, answer: null, inputs: new Map(), problem: "", unread: false, isNew: false };
 // Inputs whose values are made up here, until somebody gives them one.
 const madeUp = new Set();
+// Inputs whose values are still those given under a graph before one that was written anew.
+const carried = new Set();
 
 const circuit = new Circuit({ onNode: (name) => steps.select(name), onGroup: (group) => unfold([group]) });
 const steps = new Steps(circuit);
-const editor = new Editor((text) => {
+const editor = new Editor((text, isAnew) => {
   asked.graph = text;
   asked.unfold = [];
   find("examples").value = "";
-  descent.reset();
+  if (isAnew) {
+    for (const name of rows.inputs.keys()) if (!madeUp.has(name)) carried.add(name);
+    descent.begin();
+  } else descent.reset();
+  if (text.length > LONG) document.body.classList.add("stale");
   later(read);
 });
 const rows = new Rows({
   onInput: (name, text) => {
     asked.inputs.set(name, text);
     madeUp.delete(name);
+    carried.delete(name);
     descent.reset();
     later(run);
   },
@@ -45,34 +56,60 @@ const rows = new Rows({
   },
 });
 const descent = new Descent({
+  settled,
   current: () => ({ answer: got.answer, inputs: got.inputs }),
   run: (inputs, show) => evaluate({ ...asked, inputs, outputGradients: gradientsGiven(), show }),
   onMoved: (texts, answer) => {
-    for (const [name, text] of texts) asked.inputs.set(name, text);
-    madeUp.clear();
-    rows.calm();
-    rows.arrange(got.graph, asked.inputs, asked.gradients);
+    give(texts);
     show(answer);
     linkLater();
   },
+  onBack: (texts) => {
+    give(texts);
+    descent.reset();
+    run();
+  },
+  onSet: () => linkLater(),
 });
-new Gates((text) => editor.insert(text));
+new Gates((call, values) => insert(call, values));
+
+// Gives inputs values that nobody typed.
+function give(texts) {
+  for (const [name, text] of texts) asked.inputs.set(name, text);
+  madeUp.clear();
+  rows.calm();
+  rows.arrange(got.graph, asked.inputs, asked.gradients);
+}
 
 // One question at a time: a later one takes the place of an earlier.
 
 let timer = 0;
 let unread = false;
 let asking = new AbortController();
+let working = Promise.resolve();
 
 function later(what) {
   // Numbers that are changed while the graph is still to be read are run with it.
   unread ||= what === read;
   clearTimeout(timer);
-  timer = setTimeout(() => (unread ? read() : run()), WAIT);
+  timer = setTimeout(now, WAIT);
 }
 
-async function read({ moved, taken = false } = {}) {
+function now() {
   clearTimeout(timer);
+  timer = 0;
+  working = unread ? read() : run();
+  return working;
+}
+
+// Waits until what was written last is answered.
+function settled() {
+  return timer ? now() : working;
+}
+
+async function read({ moved, taken = false, told = [] } = {}) {
+  clearTimeout(timer);
+  timer = 0;
   unread = false;
   asking.abort();
   asking = new AbortController();
@@ -80,7 +117,7 @@ async function read({ moved, taken = false } = {}) {
   got.unread = true;
   if (!asked.graph.trim()) return refuse({ message: "Type an expression, such as f = (x + y) * z.", facts: {} });
   try {
-    got.graph = await readGraph(asked, asking.signal);
+    got.graph = await patiently(readGraph(asked, asking.signal));
     got.unread = false;
     got.isNew = true;
   } catch (error) {
@@ -90,7 +127,7 @@ async function read({ moved, taken = false } = {}) {
   const news = arrived(new Set((taken ? asked : rows).inputs.keys()));
   for (const name of asked.gradients.keys()) if (!got.graph.outputs.includes(name)) asked.gradients.delete(name);
   rows.arrange(got.graph, asked.inputs, asked.gradients);
-  rows.announce(news);
+  rows.announce(new Map([...news, ...told]));
   descent.arrange(got.graph, moved);
   await run();
 }
@@ -98,25 +135,27 @@ async function read({ moved, taken = false } = {}) {
 // Gives inputs without a value one, and returns what there is to say of those that were not there before.
 function arrived(before) {
   const names = new Set(got.graph.inputs.map((entry) => entry.name));
+  const gone = [...before].filter((name) => !names.has(name) && !madeUp.has(name));
   // A name that was half typed is not kept for when it comes back.
   for (const name of [...madeUp].filter((name) => !names.has(name))) {
     madeUp.delete(name);
     asked.inputs.delete(name);
   }
-  const news = new Map();
-  for (const entry of got.graph.inputs) {
-    const isKnown = asked.inputs.has(entry.name);
-    if (!isKnown) {
-      asked.inputs.set(entry.name, beginning(entry));
-      madeUp.add(entry.name);
-    }
-    if (!before.has(entry.name)) news.set(entry.name, newsOf(asked.inputs.get(entry.name), isKnown));
-  }
-  return news;
+  const added = got.graph.inputs.filter(({ name }) => !before.has(name));
+  // One that comes as another leaves may be that one, mistyped.
+  const instead = gone.length === 1 && added.length === 1 ? ` (${gone[0]} is no longer used)` : "";
+  const news = added.map((entry) => [entry.name, `${newsOf(entry)}${instead}`]);
+  const kept = [...carried].filter((name) => names.has(name));
+  for (const name of kept) carried.delete(name);
+  return new Map([...news, ...kept.map((name) => [name, "Its value is that from before"])]);
 }
 
-function newsOf(value, isKnown) {
-  if (isKnown) return "Back again, with its value from before";
+// Gives an input that was not there a value, if it has none, and returns what there is to say of it.
+function newsOf(entry) {
+  if (asked.inputs.has(entry.name)) return "Back again, with its value from before";
+  const value = beginning(entry);
+  asked.inputs.set(entry.name, value);
+  madeUp.add(entry.name);
   return value ? `New input, set to ${brief(value)}` : "New input, still without a value";
 }
 
@@ -128,7 +167,7 @@ async function run() {
   try {
     const inputs = inputsGiven();
     const outputGradients = gradientsGiven();
-    const answer = await evaluate({ ...asked, inputs, outputGradients }, asking.signal);
+    const answer = await patiently(evaluate({ ...asked, inputs, outputGradients }, asking.signal));
     show(answer);
   } catch (error) {
     // The circuit stands without numbers, so that the guilty node can be seen.
@@ -137,12 +176,28 @@ async function run() {
   }
 }
 
+// Awaits an answer, and says that it is awaited if it takes long.
+async function patiently(answering) {
+  const { signal } = asking;
+  const timer = setTimeout(() => {
+    document.body.classList.add("stale");
+    find("working").textContent = "Working …";
+  }, SLOW);
+  try {
+    return await answering;
+  } finally {
+    clearTimeout(timer);
+    // Another question may be awaited by now.
+    if (asking.signal === signal) find("working").textContent = "";
+  }
+}
+
 // Browsers refuse an address that changes all the time.
 let linking = 0;
 
 function linkLater() {
   clearTimeout(linking);
-  linking = setTimeout(() => link(mine()), 400);
+  linking = setTimeout(() => link(mine()) && answerOn(find("share"), "Share"), 400);
 }
 
 // What was written, as JSON; texts of inputs that the graph has no more stay for when they come back.
@@ -166,7 +221,7 @@ function judged(text, facts) {
 function mine() {
   const names = got.graph?.inputs.map((entry) => entry.name) ?? [...asked.inputs.keys()];
   const inputs = new Map(names.filter((name) => asked.inputs.has(name)).map((name) => [name, asked.inputs.get(name)]));
-  return { graph: asked.graph, inputs, gradients: asked.gradients };
+  return { graph: asked.graph, inputs, gradients: asked.gradients, ...descent.settings(names) };
 }
 
 // What is shown.
@@ -233,6 +288,35 @@ function unfold(groups) {
 
 find("unfold").addEventListener("click", () => unfold(circuit.groups));
 
+// Adds a call of a gate as a line, with names that are there if it runs on their values.
+async function insert(call, values) {
+  const texts = Object.fromEntries(Object.entries(values).map(([name, data]) => [name, textOf(JSON.stringify(data))]));
+  const isDocument = asked.graph.trimStart().startsWith("{");
+  if (isDocument) return refuse(new Error("A document takes no lines. Write an expression to insert gates into it."));
+  const [own, others] = additions(asked.graph, call, texts);
+  const chosen = (await runs(own)) ? own : others;
+  for (const [name, text] of chosen.inputs) asked.inputs.set(name, text);
+  asked.graph = chosen.graph;
+  asked.unfold = [];
+  find("examples").value = "";
+  editor.write(asked.graph);
+  editor.focusEnd();
+  descent.reset();
+  working = read({ told: new Map([...chosen.inputs.keys()].map((name) => [name, "New input, with the value of the example"])) });
+}
+
+async function runs({ graph, inputs }) {
+  try {
+    const given = new Map([...asked.inputs, ...inputs].map(([name, text]) => [name, jsonOf(text)]));
+    const known = (await readGraph({ graph, unfold: [] })).inputs.map(({ name }) => [name, given.get(name)]);
+    const gradients = { outputGradients: new Map(), show: false, unfold: [] };
+    await evaluate({ graph, inputs: new Map(known), ...gradients });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 // Examples, files and links.
 
 function take({ graph, inputs = {}, gradients = {}, rate, moved }) {
@@ -242,7 +326,10 @@ function take({ graph, inputs = {}, gradients = {}, rate, moved }) {
   descent.begin(rate);
   steps.position = null;
   madeUp.clear();
-  return read({ moved, taken: true });
+  carried.clear();
+  rows.calm();
+  working = read({ moved, taken: true });
+  return working;
 }
 
 find("examples").append(
@@ -273,16 +360,16 @@ find("share").addEventListener("click", async ({ target }) => {
     await navigator.clipboard.writeText(location.href);
     answerOn(target, got.problem ? "Copied, with its error" : "Copied");
   } catch {
-    answerOn(target, fits ? "See the address" : "Too large: Save it");
+    answerOn(target, fits ? "See the address" : "Too large: Save it", fits ? 1800 : 2 ** 30);
   }
 });
 
-// Says on a button for a moment what became of it.
-function answerOn(button, text) {
+// Says on a button for a moment, or until the graph changes, what became of it.
+function answerOn(button, text, milliseconds = 1800) {
   button.dataset.text ??= button.textContent;
   button.textContent = text;
   clearTimeout(button.timer);
-  button.timer = setTimeout(() => (button.textContent = button.dataset.text), 1800);
+  button.timer = setTimeout(() => (button.textContent = button.dataset.text), milliseconds);
 }
 
 addEventListener("hashchange", () => linked() && take(linked()));

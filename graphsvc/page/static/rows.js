@@ -100,6 +100,8 @@ class InputRow {
     this.field.rows = isNumber ? 1 : Math.min(4, Math.ceil(long / 38));
     this.element.classList.toggle("wide", !isNumber && long > 14);
     this.grip.hidden = !isNumber;
+    this.element.classList.toggle("array", !isNumber);
+    this.field.title = isNumber ? "" : "Only a single number is dragged; type here to change these";
   }
 
   announce(text) {
@@ -168,7 +170,7 @@ class OutputRow {
     this.name = name;
     this.value = made("output", { class: "value" });
     this.field = made("input", { id, class: "field", spellcheck: false });
-    this.label = made("label", { for: id, class: "gradient", title: "The gradient that arrives at this output" }, `d${name} =`);
+    this.label = made("label", { for: id, class: "gradient", title: "The gradient that arrives at this output; 1 shows what the output itself depends on" }, `d${name} =`);
     this.pictures = made("div", { class: "looks" });
     this.element = made("div", { class: "row output", "data-output": name });
     this.element.append(this.value, this.label, this.field, this.pictures);

@@ -1,20 +1,31 @@
 // Values as people write them, and as JSON.
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const FRACTION = /([\d.]+(?:e[+-]?\d+)?)\s*\/\s*([\d.]+(?:e[+-]?\d+)?)/gi;
 const SPECIAL = /"[^"]*"|([+-]?)\b(NaN|Infinity)\b/g;
 
 // Returns the JSON of a value, or throws an Error that says what is wrong.
 export function jsonOf(text) {
-  const written = text.trim();
+  const written = divided(text.trim());
   if (!written) throw new Error("Give it a value: a number, or a list such as [1, 2.5].");
   // JSON knows neither 5. nor +5.
   const json = NUMBER.test(written)
     ? isJson(written) ? written : String(Number(written))
-    : written.replace(SPECIAL, (found, sign, name) => (name ? `"${sign === "-" ? "-" : ""}${name}"` : found));
+    : listed(written).replace(SPECIAL, (found, sign, name) => (name ? `"${sign === "-" ? "-" : ""}${name}"` : found));
   if (!isJson(json) || !isNumbers(JSON.parse(json))) {
     throw new Error(`${brief(written)} is no value. Write a number, NaN, Infinity, or a list such as [1, 2.5].`);
   }
   return json;
+}
+
+// Returns a text with its fractions, such as 1/3, as decimals.
+function divided(text) {
+  return text.replace(FRACTION, (_, above, below) => String(above / below));
+}
+
+// Returns numbers with commas between them as a list.
+function listed(text) {
+  return /^[^[\]{}"]+,[^[\]{}"]*$/.test(text) ? `[${text}]` : text;
 }
 
 function isJson(text) {
@@ -51,7 +62,8 @@ export function textOf(json) {
 
 // The number that a text is, or null where it is something else.
 export function numberOf(text) {
-  return NUMBER.test(text.trim()) ? Number(text) : null;
+  const written = divided(text.trim());
+  return NUMBER.test(written) ? Number(written) : null;
 }
 
 // Returns `combine` of the numbers of two arrays of one shape.

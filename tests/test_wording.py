@@ -3,6 +3,7 @@
 import ast
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import graphsvc
 from graphsvc.drawing.summaries import nested_text
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.diagnosis import Cause
+from graphsvc.engine.node import Node
 from graphsvc.engine.walking import Visit, walk
 from graphsvc.gate import Elementwise
 from tests.every_gate import GateCase, every_example
@@ -137,31 +139,29 @@ def bare(text: str) -> str:
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_words_and_numbers_give_the_gradient(case: GateCase):
     """For every elementwise gate there is: the formula gives the gradient, and so do the numbers in its place."""
-    graph = graphsvc.ComputationalGraph()
-    inputs = {f"x{i}": np.ravel(operand)[:1] for i, operand in enumerate(case.example.operands)}
-    graph.output("f", graph.add(case.example.gate, *map(graph.input, inputs), name="f"))
-    real = {name for name, value in inputs.items() if value.dtype.kind == "f"}
-    outputs, _ = graph.value_and_grad(inputs, wrt=[])
-    if outputs["f"].dtype.kind != "f" or len(real) < len(inputs):
-        return
-    differentiable = describe_gate(case.name).differentiable
-    wrt = [name for i, name in enumerate(inputs) if case.example.gate.signature.operand_name(i) in differentiable]
-    judge(walk(graph, inputs, {"f": np.full(1, -1.5, outputs["f"].dtype)}, wrt).visits[0])
+    judge_example(case, [np.ravel(operand)[:1] for operand in case.example.operands])
+
+
+@pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
+def test_words_of_arrays_give_the_gradient(case: GateCase):
+    """Where elements choose differently, and where operands are broadcast."""
+    judge_example(case, case.example.operands)
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=str)
 def test_words_of_gates_of_whole_arrays_give_the_gradient(case: GateCase):
     """For every other gate there is: products of matrices, sums, transposes and repetition included."""
-    operands = case.example.operands
-    if any(np.asarray(operand).dtype.kind != "f" for operand in operands):
-        return
+    judge_example(case, case.example.operands)
+
+
+def judge_example(case: GateCase, operands: Sequence[Any]) -> None:
+    """Hold the words for an example of a gate to its gradients, if it is of real numbers."""
     graph = graphsvc.ComputationalGraph()
     inputs = {f"x{i}": np.asarray(operand) for i, operand in enumerate(operands)}
     node = graph.add(case.example.gate, *map(graph.input, inputs), name="f")
-    outputs = [node] if hasattr(node, "name") else list(node)
-    graph.output("f", outputs[0])
+    graph.output("f", node if isinstance(node, Node) else node[0])
     value = graph.value_and_grad(inputs, wrt=[])[0]["f"]
-    if value.dtype.kind != "f":
+    if value.dtype.kind != "f" or any(array.dtype.kind != "f" for array in inputs.values()):
         return
     differentiable = describe_gate(case.name).differentiable
     wrt = [name for i, name in enumerate(inputs) if case.example.gate.signature.operand_name(i) in differentiable]

@@ -88,8 +88,8 @@ def spread(value: np.ndarray, note: str, shape: tuple[int, ...]) -> np.ndarray:
         axes = tuple(map(int, along[1].strip().removesuffix("and").split(" and ")))
         kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
         return np.broadcast_to(value.reshape(kept), shape)
-    if value.size == 1 and "repeated" not in note:
-        assert math.prod(shape) == 1 or value == 0
+    single = value.size == 1
+    assert math.prod(shape) == 1 or single == ("repeated for each" in note) or (single and value == 0)
     return np.broadcast_to(value.reshape(()), shape) if value.size == 1 else value.reshape(shape)
 
 
@@ -326,6 +326,28 @@ def test_a_mask_of_anybodys_gate_is_a_choice():
         assert judge(visit) == 1
         assert visit.operands[0].formula == formula
         assert visit.operands[0].note.startswith(note)
+
+
+def test_a_choice_by_a_constant_is_told_as_what_was_chosen():
+    """Without a reason, whatever the numbers and however many."""
+
+    class Fixed(graphsvc.Elementwise):
+        """Twice the operand, by a switch."""
+
+        name: ClassVar[str] = "fixed"
+        double: bool = True
+
+        def forward(self, x):
+            return 2 * x if self.double else x
+
+        def backward(self, dz, x):
+            return np.where(self.double, 2 * dz, dz)
+
+    for size in (1, 100_000):
+        graph = graphsvc.ComputationalGraph()
+        graph.output("f", graph.add("sum", graph.add(Fixed(), graph.input("x"), name="q")))
+        operand = walk(graph, {"x": np.ones(size)}).visits[0].operands[0]
+        assert (operand.formula, operand.note) == ("2 · dq", "")
 
 
 def test_matrices_and_sums_have_formulas():

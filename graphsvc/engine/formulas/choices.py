@@ -96,10 +96,11 @@ def condition_of(function: Callable[..., Any], given: Sequence[Term], values: Se
         return term._replace(reasons=(f"{given[0].text} is NaN",))
     if function not in OPPOSITES:
         return term
-    opposite, found = OPPOSITES[function], function(*values)
-    table = EQUALITIES if function in EQUALITIES else ORDERS
-    text = applied(opposite, given).text if np.array_equal(opposite(*values), ~found) else ""
-    return because(term._replace(opposite=text), _relation(table, given, values) if _is_uniform(found) else "")
+    found, opposite = function(*values), OPPOSITES[function]
+    if _is_uniform(found):
+        return because(term, _relation(EQUALITIES if function in EQUALITIES else ORDERS, given, values))
+    # A NaN fulfils neither.
+    return term._replace(opposite=applied(opposite, given).text) if np.array_equal(opposite(*values), ~found) else term
 
 
 def _joined(function: Callable[..., Any], given: Sequence[Term], values: Sequence[Array]) -> Term:

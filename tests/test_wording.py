@@ -302,6 +302,7 @@ def test_a_choice_that_differs_between_elements_is_told_as_one():
     """And an absolute value has bars."""
     assert told("f = sum(relu(x))", x=[1.0, -2.0]) == [("dq where q > 0, else 0", "")]
     assert told("f = sum(relu(x))", x=[1.0, -2.0, np.nan]) == [("0 where q ≤ 0, else dq", "")]
+    assert told("f = max(x)", x=[3.0, 3.0]) == [("1 / sum(x = f) · df where x = f, else 0", "")]
     assert told("f = sum(max(x, y))", x=[1.0, 3.0], y=[2.0, 2.0])[0][0].endswith("where x ≥ y, else 0")
 
 

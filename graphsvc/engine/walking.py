@@ -10,7 +10,8 @@ import numpy as np
 
 from graphsvc.arrays import Array, Literal
 from graphsvc.drawing.picture import Picture, Trace
-from graphsvc.drawing.summaries import Summary, number_text, summary_of
+from graphsvc.drawing.summaries import Summary, nested_text, number_text, summary_of
+from graphsvc.drawing.symbols import written
 from graphsvc.engine.between import asking
 from graphsvc.engine.cache import Cache
 from graphsvc.engine.calls import Record, call_backward
@@ -18,9 +19,9 @@ from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.experiment import placed
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.picturing import is_made_up, letters_of, picture_of
-from graphsvc.engine.plan import Step
+from graphsvc.engine.plan import Plan, Step
 from graphsvc.engine.tracing import Tracer
-from graphsvc.engine.wording import Wording, wording_of
+from graphsvc.engine.wording import Wording, sum_text, wording_of
 from graphsvc.errors import GraphsvcError, NotDifferentiableError, OutputGradientError
 from graphsvc.gate import Elementwise
 
@@ -85,6 +86,9 @@ class VisitedOperand:
             arrived, element by element; None where it is no such product.
         formula: What backward computes for it, in the names of the graph; empty where that is not said in few words.
         numbers: The formula with numbers where the names stand; empty where there is none, and where they are many.
+        note: Why the formula reads so, if it would not for other numbers or shapes; else empty.
+        uses: How often the value is used, if gradients come from there.
+        total: What the gradients of all uses add up to, at the last that the backward pass comes to; else empty.
     """
 
     name: str
@@ -95,6 +99,9 @@ class VisitedOperand:
     local: Exhibit | None = None
     formula: str = ""
     numbers: str = ""
+    note: str = ""
+    uses: int = 1
+    total: str = ""
 
 
 @dataclass(slots=True)
@@ -108,6 +115,9 @@ class Visit:
         operands: Its operands.
         outputs: Its values, by what a reader calls them.
         arriving: The gradients that arrived at them; None where none did.
+        formula: What forward computes, in the names of the graph and the symbol of the gate.
+        numbers: The same with numbers where the names stand; empty where these are many.
+        finding: What was found, if numbers that are not finite came up first here; else empty.
     """
 
     node: str
@@ -116,6 +126,9 @@ class Visit:
     operands: list[VisitedOperand]
     outputs: dict[str, Exhibit]
     arriving: dict[str, Exhibit | None]
+    formula: str = ""
+    numbers: str = ""
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +160,26 @@ class _Walker(Tracer):
         self.visits: dict[str, Visit] = {}
         self._names: dict[str, list[str | float]] = {}
         self._room = _MOST_ELEMENTS
+        self._outputs: Mapping[str, str] = {}
+        # The gradients that add up at a value, in the order of the backward pass, and what they add up to.
+        self._contributions: dict[str, list[Exhibit | VisitedOperand]] = {}
+        self._sums: dict[str, Exhibit] = {}
 
     def _exhibit(self, array: Array | Literal) -> Exhibit:
         made = exhibit(np.asarray(array))
         self._room -= made.elements.size if made.elements is not None else 0
         return made if self._room >= 0 else replace(made, elements=None)
+
+    def given_values(self, plan: Plan, inputs: Mapping[str, Array], values: Mapping[str, Array | Literal]) -> None:
+        """Note all inputs and constants, and which values are outputs."""
+        super().given_values(plan, inputs, values)
+        self._outputs = plan.outputs
+
+    def given_gradients(self, output_gradients: Mapping[str, Array]) -> None:
+        """Note the gradients that arrive at the outputs."""
+        super().given_gradients(output_gradients)
+        for name, gradient in output_gradients.items():
+            self._contributions.setdefault(self._outputs[name], []).append(exhibit(gradient))
 
     def forward(self, step: Step, operands: list[Array | Literal]) -> tuple[tuple[Array, ...], Record | None]:
         """Call a gate forward, and keep its operands and outputs."""
@@ -165,7 +193,9 @@ class _Walker(Tracer):
         ]
         named = dict(zip(map(self._label, node.results), map(self._exhibit, outputs), strict=True))
         label = self._label(node.name)
-        self.visits[node.name] = Visit(node.name, label, node.gate_name, visited, named, dict.fromkeys(named))
+        formula, numbers = _call_texts(node.gate_name, visited)
+        arriving: dict[str, Exhibit | None] = dict.fromkeys(named)
+        self.visits[node.name] = Visit(node.name, label, node.gate_name, visited, named, arriving, formula, numbers)
         return outputs, record
 
     def backward(self, step: Step, record: Record, arriving: Sequence[Array | None]) -> Iterator[tuple[str, Array]]:
@@ -173,13 +203,23 @@ class _Walker(Tracer):
         visit = self.visits[step.node.name]
         given = list(super().backward(step, record, arriving))
         for result, gradient in zip(step.node.results, arriving, strict=True):
-            visit.arriving[self._label(result)] = None if gradient is None else self._exhibit(gradient)
+            if gradient is not None:
+                visit.arriving[self._label(result)] = self._sums[result] = self._exhibit(gradient)
         for position, gradient in placed(step, given):
             visit.operands[position].gradient = self._exhibit(gradient)
+            self._contributions.setdefault(step.node.operands[position], []).append(visit.operands[position])
         for position, local in _locals(step, record):
             visit.operands[position].local = self._exhibit(local)
         self._spell_out(visit, self._wording(step, record))
         yield from given
+
+    def final_gradients(self, gradients: Mapping[str, Array]) -> None:
+        """Note the gradients of the inputs, and say where gradients added up."""
+        super().final_gradients(gradients)
+        shared = {source: parts for source, parts in self._contributions.items() if len(parts) > 1}
+        self._sums |= {name: self._exhibit(gradient) for name, gradient in gradients.items() if name in shared}
+        for source, parts in shared.items():
+            _add_up(parts, self._sums[source])
 
     def _label(self, reference: str) -> str:
         node, colon, output = reference.partition(":")
@@ -193,22 +233,47 @@ class _Walker(Tracer):
 
     def _wording(self, step: Step, record: Record) -> Wording:
         # Learning calls backward twice; what it computes depends on no number.
+        label = self._label(step.node.name)
         key = (step.node.name, step.wanted, record.operand_dtypes, record.operand_shapes)
-        return self._wordings.get(key, lambda: wording_of(step, record))
+        return self._wordings.get(key, lambda: wording_of(step, record, self._names[step.node.name], label))
 
     def _spell_out(self, visit: Visit, wording: Wording) -> None:
         """Put formulas into a visit, and numbers where these are few."""
-        names = self._names[visit.node]
-        formulas = {i: f for i, f in wording.formulas(names, visit.label).items() if visit.operands[i].gradient}
-        for position, formula in formulas.items():
-            visit.operands[position].formula = formula
         shown = [*(operand.value for operand in visit.operands), *visit.outputs.values(), *visit.arriving.values()]
-        values = [few for made in shown if made and (few := made.few) is not None]
-        if not formulas or len(values) < len(shown):
+        arrays = [made.elements for made in shown if made and made.whole and made.elements is not None]
+        values = wording.values(arrays) if wording.chooses and len(arrays) == len(shown) else []
+        formulas = {i: f for i, f in wording.formulas(values).items() if visit.operands[i].gradient}
+        for position, formula in formulas.items():
+            operand = visit.operands[position]
+            operand.formula, operand.note = formula.text, formula.note
+        if not formulas or any(made is None or made.few is None for made in shown):
             return
         given = {i: few for i, o in enumerate(visit.operands) if o.gradient and (few := o.gradient.few) is not None}
-        for position, numbers in wording.numbers(names, values, given).items():
-            visit.operands[position].numbers = numbers if position in formulas else ""
+        for position, numbers in wording.numbers(arrays, values, given).items():
+            if position in formulas and numbers != formulas[position].text:
+                visit.operands[position].numbers = numbers
+
+
+def _call_texts(gate: str, operands: Sequence[VisitedOperand]) -> tuple[str, str]:
+    """Return the call of a gate in names, and in numbers if these are few."""
+    few = [operand.value.few for operand in operands]
+    numbers = [nested_text(array.tolist()) for array in few if array is not None]
+    called = written(gate, [operand.label for operand in operands])
+    return called, written(gate, numbers) if len(numbers) == len(operands) else ""
+
+
+def _add_up(parts: Sequence[Exhibit | VisitedOperand], total: Exhibit) -> None:
+    """Say of a value that is used several times that gradients add up, and at the last of them, to what."""
+    operands = [part for part in parts if isinstance(part, VisitedOperand)]
+    for operand in operands:
+        operand.uses = len(parts)
+        added = f"{operand.label} is used {len(parts)} times, its gradients add up"
+        operand.note = "; ".join(filter(None, [operand.note, added]))
+    gradients = [part.gradient if isinstance(part, VisitedOperand) else part for part in parts]
+    few = [made.few for made in gradients if made]
+    shown = [array for array in few if array is not None]
+    if operands and total.few is not None and len(shown) == len(parts):
+        operands[-1].total = sum_text(shown, total.few)
 
 
 def _label(name: str | float) -> str:
@@ -278,6 +343,9 @@ def _walked(
     walker = _Walker(runnable.wordings, letters) if len(graph) <= MOST_VISITS else Tracer()
     with asking(between) if runnable.holds_graphs else nullcontext():
         results, gradients = runnable.watched(inputs, wrt, output_gradients, outputs, between, walker)
-    picture = picture_of(graph._structure, walker.trace())
+    trace = walker.trace()
+    picture = picture_of(graph._structure, trace)
     visits = list(walker.visits.values()) if isinstance(walker, _Walker) else []
+    for visit in visits:
+        visit.finding = trace.findings.get(visit.node, "")
     return Walk(results, gradients, visits, picture, letters)

@@ -1,169 +1,217 @@
-"""Wording: the backward of an elementwise gate as formulas, in the names of a graph and in its numbers.
+"""Wording: the backward of a gate as formulas, in the names of a graph and in its numbers.
 
-The formulas are learnt as fusion learns what to compute: by calling backward on symbols, that of anybody's gate. They
-are read as the chain rule is taught: the local gradient first, then the one that arrived, as in `f · (1 - f) · df`.
+The formulas are learnt as fusion learns what to compute: by calling backward on symbols, that of anybody's gate.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 
 from graphsvc.arrays import Array, sum_to_shape
-from graphsvc.drawing.summaries import nested_text, number_text
+from graphsvc.drawing.summaries import nested_text
 from graphsvc.engine.calls import Record, call_rule
-from graphsvc.engine.fusion.instructions import Constant, Instruction, Kind, filled, powered, recast
+from graphsvc.engine.formulas.matrices import summed, undirected
+from graphsvc.engine.formulas.reading import chooses, terms_of
+from graphsvc.engine.formulas.terms import PRODUCT, Term, number, signed, within
+from graphsvc.engine.fusion.instructions import Instruction
 from graphsvc.engine.fusion.recording import Recording
 from graphsvc.engine.fusion.recording import record as recorded
 from graphsvc.engine.plan import Step
 from graphsvc.gate import Elementwise
 
-__all__ = ["Wording", "wording_of"]
+__all__ = ["Formula", "Wording", "sum_text", "wording_of"]
 
-_LONGEST: Final = 48
+_LONGEST: Final = 56
 """Characters of a formula that is read at a glance."""
 
 _DIGITS: Final = (4, 8, 12, 17)
 """Digits of the numbers in a formula: as few as lead to the gradient. With four, 1 - 0.99999 is 0."""
 
-_CONDITION, _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(6)
-
-_OPERATORS: Final[dict[Callable[..., Any], tuple[str, int]]] = {
-    np.add: (" + ", _SUM),
-    np.subtract: (" - ", _SUM),
-    np.multiply: (" · ", _PRODUCT),
-    np.divide: (" / ", _PRODUCT),
-    np.power: ("^", _POWER),
-    powered: ("^", _POWER),
-}
-
-_LOCAL: Final = (np.multiply, np.divide, np.negative)
-"""What makes of a product with the arriving gradient another one."""
-
-_CONDITIONS: Final[dict[Callable[..., Any], str]] = {
-    np.equal: "=",
-    np.not_equal: "≠",
-    np.less: "<",
-    np.less_equal: "≤",
-    np.greater: ">",
-    np.greater_equal: "≥",
-    np.bitwise_and: "and",
-    np.bitwise_or: "or",
-    np.logical_and: "and",
-    np.logical_or: "or",
-}
-
-
-class _Term(NamedTuple):
-    """A text, and how tightly what is outermost in it binds.
-
-    Attributes:
-        number: The number that it is, if it is one whatever the graph is given.
-        local: What it is the arriving gradient times, if it is such a product.
-    """
-
-    text: str
-    level: int
-    number: float | None = None
-    local: "_Term | None" = None
+_SHARES: Final = {0: "none", 0.5: "half", 1: "all"}
 
 
 @dataclass(frozen=True, slots=True)
+class Formula:
+    """What backward computes for an operand.
+
+    Attributes:
+        text: In the names of a graph.
+        note: Why it reads so, if it would not for other numbers or shapes; else empty.
+    """
+
+    text: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Wording:
-    """What the backward of a gate computes, to be told in any names and numbers.
+    """What the backward of a gate computes, to be told in names and in any numbers.
 
     Attributes:
         made: What it computes of the operands, the output and the gradient that arrives; None where that is not known.
         positions: The operands whose gradients are its results.
         shapes: Shapes of all operands, and last of the output.
+        elementwise: Whether it works element by element, and is told so.
+        names: What its operands are called, or the numbers that they are.
+        output: What its output is called; the gradient that arrives is called `d` and this.
     """
 
     made: Recording | None
     positions: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
+    elementwise: bool
+    names: tuple[str | float, ...]
+    output: str
 
-    def formulas(self, names: Sequence[str | float], output: str) -> dict[int, str]:
+    @cached_property
+    def chooses(self) -> bool:
+        """Whether the formulas depend on numbers."""
+        return self.made is not None and chooses(self.made)
+
+    @cached_property
+    def plain(self) -> dict[int, Formula]:
+        """The formulas where no numbers are known."""
+        return self._formulas(())
+
+    def values(self, given: Sequence[Array]) -> list[Array]:
+        """Return all that backward computes of the operands, the output and the gradient that arrived, these first."""
+        known: list[Any] = list(given)
+        with np.errstate(all="ignore"):
+            for entry in self.made.entries if self.made else ():
+                known.append(
+                    entry.call([known[i] for i in entry.operands]) if isinstance(entry, Instruction) else entry
+                )
+        return [np.asarray(value) for value in known]
+
+    def formulas(self, values: Sequence[Array] = ()) -> dict[int, Formula]:
         """Return formulas of the gradients that the gate gives, by the position of the operand.
 
         Args:
-            names: What its operands are called, or the numbers that they are.
-            output: What its output is called; the gradient that arrives is called `d` and this.
+            values: What `values` returned, by which choices are told; empty where that is not known.
 
         Returns:
             None that is long, or has no words.
         """
-        given = [_number(n) if not isinstance(n, str) else _Term(n, _ATOM) for n in (*names, output, f"d{output}")]
-        return {position: text for position, text in self._told(given) if len(text) <= _LONGEST}
+        return self._formulas(values) if self.chooses and values else self.plain
+
+    def _formulas(self, values: Sequence[Array]) -> dict[int, Formula]:
+        names, output = self.names, self.output
+        called = [signed(name).text for name in (*names, output)]
+        given = [signed(name) for name in (*names, output, f"d{output}")]
+        return {
+            position: Formula(text, self._note(position, term, called))
+            for position, text, term in self._told(given, values)
+            if len(text) <= _LONGEST
+        }
 
     def numbers(
-        self, names: Sequence[str | float], values: Sequence[Array], gradients: Mapping[int, Array]
+        self,
+        given: Sequence[Array],
+        values: Sequence[Array],
+        gradients: Mapping[int, Array],
     ) -> dict[int, str]:
         """Return the same formulas with numbers where names stood.
 
         Args:
-            names: As those of `formulas`.
-            values: The operands, the output, and the gradient that arrived; each of few elements.
+            given: The operands, the output, and the gradient that arrived; each of few elements.
+            values: As that of `formulas`.
             gradients: What came of them, by the position of the operand.
         """
         told: dict[int, str] = {}
-        constants = {i: _number(name) for i, name in enumerate(names) if not isinstance(name, str)}
+        constants = {i: number(name) for i, name in enumerate(self.names) if not isinstance(name, str)}
         for digits in _DIGITS:
-            texts = self._told([constants.get(i, _figures(value, digits)) for i, value in enumerate(values)])
-            computed = self._computed([_rounded(value, digits) for value in values])
-            for position, text in texts:
+            figures = [constants.get(i, _figures(value, digits)) for i, value in enumerate(given)]
+            computed = self._computed([_rounded(value, digits) for value in given])
+            for position, text, _ in self._told(figures, values):
                 if position in gradients and (digits == _DIGITS[-1] or _alike(computed[position], gradients[position])):
                     told.setdefault(position, text)
             if len(told) == len(gradients):
                 break
         return told
 
-    def _told(self, given: Sequence[_Term]) -> Iterator[tuple[int, str]]:
+    def _told(self, given: Sequence[Term], values: Sequence[Array]) -> Iterator[tuple[int, str, Term]]:
         """Yield the gradients that have words, by the position of the operand."""
         if self.made is None:
             return
-        arriving = given[-1]._replace(local=_ONE)
-        terms = _terms(self.made, [*given[:-1], arriving])
+        shapes = [None] * len(given) if self.elementwise else [*self.shapes, self.shapes[-1]]
+        terms = terms_of(self.made, given, shapes, values if self.chooses else ())
         for position, result in zip(self.positions, self.made.results, strict=True):
             if result is not None and (term := terms[result]):
-                # Where the local gradient is 1 or -1 that is said, too.
-                factor = term.local.text if term.local and term.local.number is not None else ""
-                text = f"{factor} · {_within(arriving, _PRODUCT, right=True)}" if factor else term.text
-                yield position, _summed(text, self.shapes[position], self.shapes[-1])
+                text = self._whole(position, term, given[-1])
+                if text:
+                    yield position, text, term
 
-    def _computed(self, values: Sequence[Array]) -> dict[int, Array]:
+    def _whole(self, position: int, term: Term, arriving: Term) -> str:
+        """Return the text of a gradient; where the local gradient is 1 or -1 that is said, unless it was chosen."""
+        if len(self.shapes[position]) == 1 or term.repeated:
+            term = undirected(term)
+        axes, factor = self._axes(position), term.local
+        if factor and factor.number is not None and not term.reasons and not term.repeated:
+            term = term._replace(text=f"{factor.text} · {within(arriving, PRODUCT, right=True)}")
+        if not axes or term.number == 0:
+            return term.text
+        return "" if term.number is not None else summed(term, axes, self.shapes[-1]).text
+
+    def _axes(self, position: int) -> tuple[int, ...]:
+        """Return the axes of the output along which an operand was repeated."""
+        shape, whole = self.shapes[position], self.shapes[-1]
+        if not self.elementwise:
+            return ()
+        aligned = (1,) * (len(whole) - len(shape)) + shape
+        return tuple(axis for axis, (size, full) in enumerate(zip(aligned, whole, strict=True)) if size != full)
+
+    def _note(self, position: int, term: Term, called: Sequence[str]) -> str:
+        """Return why a formula reads as it does."""
+        notes = [f"as {' and '.join(term.reasons)}"] if term.reasons else []
+        share = term.local.number if term.local else term.number
+        if term.reasons and share in _SHARES:
+            notes.append(f"so {_SHARES[share]} of d{called[-1]} goes to {called[position]}")
+        if term.repeated:
+            notes.append(term.repeated)
+        if self._axes(position):
+            name, count = called[position], math.prod(self.shapes[-1]) // math.prod(self.shapes[position])
+            single = math.prod(self.shapes[position]) == 1
+            notes.append(
+                f"{name} was used for all {count} elements" if single else f"each of {name} was used {count} times"
+            )
+        return ", ".join(notes)
+
+    def _computed(self, given: Sequence[Array]) -> dict[int, Array]:
         """Return the gradients that come of operands, an output and an arriving gradient."""
         if self.made is None:
             return {}
-        known: list[Any] = list(values)
-        with np.errstate(all="ignore"):
-            for entry in self.made.entries:
-                if isinstance(entry, Instruction):
-                    known.append(entry.function(*[known[i] for i in entry.operands], **dict(entry.keywords)))
-                else:
-                    known.append(entry)
+        known = self.values(given)
         return {
-            position: sum_to_shape(np.broadcast_to(known[result], self.shapes[-1]), self.shapes[position])
+            position: self._fitted(known[result], self.shapes[position])
             for position, result in zip(self.positions, self.made.results, strict=True)
             if result is not None
         }
 
+    def _fitted(self, gradient: Array, shape: tuple[int, ...]) -> Array:
+        return sum_to_shape(np.broadcast_to(gradient, self.shapes[-1]), shape) if self.elementwise else gradient
 
-def wording_of(step: Step, record: Record) -> Wording:
+
+def wording_of(step: Step, record: Record, names: Sequence[str | float], output: str) -> Wording:
     """Learn what the backward of a gate computes.
 
     Args:
         step: The gate.
         record: What its forward pass kept.
+        names: What its operands are called, or the numbers that they are.
+        output: What its output is called.
 
     Returns:
-        One without words for a gate that does not work element by element, or cannot be recorded.
+        One without words for a gate that has several outputs, saves something, or cannot be recorded.
     """
     positions = tuple(position for asked in step.rules for position in asked.positions)
     shapes = (*record.operand_shapes, record.output_shapes[0])
-    if not isinstance(step.node.gate, Elementwise) or len(record.output_dtypes) > 1 or record.saved:
-        return Wording(None, positions, shapes)
+    elementwise = isinstance(step.node.gate, Elementwise)
+    if len(record.output_dtypes) > 1 or record.saved:
+        return Wording(None, positions, shapes, elementwise, tuple(names), output)
 
     def backward(symbols: list[Any]) -> list[Any]:
         *operands, value, arriving = symbols
@@ -179,8 +227,24 @@ def wording_of(step: Step, record: Record) -> Wording:
         return [gradient for asked in step.rules for gradient in call_rule(step, asked, symbolic, [arriving])]
 
     dtypes = [*record.operand_dtypes, record.output_dtypes[0], record.output_dtypes[0]]
-    made = recorded(backward, [(dtype, None) for dtype in dtypes])
-    return Wording(None if isinstance(made, str) or made.guards else made, positions, shapes)
+    known = [None] * len(dtypes) if elementwise else [*shapes, shapes[-1]]
+    made = recorded(backward, list(zip(dtypes, known, strict=True)))
+    learnt = None if isinstance(made, str) or made.guards else made
+    return Wording(learnt, positions, shapes, elementwise, tuple(names), output)
+
+
+def sum_text(parts: Sequence[Array], total: Array) -> str:
+    """Return a sum of a few small arrays with what comes of it, as in `2 + (-0.4161) = 1.584`."""
+    for digits in _DIGITS:
+        rounded = [_rounded(part, digits) for part in parts]
+        if _alike(np.sum(rounded, axis=0), total):
+            break
+    first, *others = (_figures(part, digits) for part in parts)
+    return " + ".join([first.text, *(within(term, PRODUCT, right=True) for term in others)]) + f" = {_text(total)}"
+
+
+def _text(value: Array) -> str:
+    return nested_text(value.tolist())
 
 
 def _rounded(value: Array, digits: int) -> Array:
@@ -196,93 +260,5 @@ def _alike(computed: Array, gradient: Array) -> bool:
     return all(x == y or math.isclose(x, y, rel_tol=1e-3) or (math.isnan(x) and math.isnan(y)) for x, y in pairs)
 
 
-def _summed(text: str, shape: tuple[int, ...], whole: tuple[int, ...]) -> str:
-    """Return a formula with the sum over the axes along which an operand of this shape was repeated."""
-    if math.prod(shape) == math.prod(whole):
-        return text
-    aligned = (1,) * (len(whole) - len(shape)) + shape
-    axes = tuple(axis for axis, (size, full) in enumerate(zip(aligned, whole, strict=True)) if size != full)
-    return f"sum({text})" if math.prod(shape) == 1 else f"sum({text}, axis={axes if len(axes) > 1 else axes[0]})"
-
-
-# Terms
-
-
-def _terms(made: Recording, given: Sequence[_Term]) -> list[_Term | None]:
-    """Return each value of a recording as text; None for what has no words. The last given is the arriving gradient."""
-    terms: list[_Term | None] = list(given)
-    for entry in made.entries:
-        terms.append(_called(entry, terms, given[-1]) if isinstance(entry, Instruction) else _constant(entry))
-    return terms
-
-
-def _number(number: float) -> _Term:
-    text = number_text(number)
-    return _Term(text, _SIGN if text.startswith("-") else _ATOM, number)
-
-
-_ONE: Final = _number(1)
-
-
-def _constant(value: Constant) -> _Term | None:
-    return _number(np.asarray(value).item()) if np.size(value) == 1 else None
-
-
-def _figures(value: Array, digits: int) -> _Term:
-    text = nested_text(value.tolist(), digits)
-    return _Term(text, _SIGN if text.startswith("-") else _ATOM)
-
-
-def _called(entry: Instruction, terms: Sequence[_Term | None], arriving: _Term) -> _Term | None:
-    given = [term for i in entry.operands if (term := terms[i])]
-    if len(given) < len(entry.operands) or entry.kind not in (Kind.MAP, Kind.VIEW):
-        return None
-    if entry.kind is Kind.VIEW or entry.function in (recast, np.positive):
-        return given[0]
-    if entry.function is filled:
-        return _number(dict(entry.keywords)["value"].item())
-    numbers = [np.float64(term.number) for term in given if term.number is not None]
-    if len(numbers) == len(given):
-        return _number(np.asarray(entry.function(*numbers, **dict(entry.keywords))).item())
-    return _chained(entry.function, given, arriving) or _applied(entry.function, given)
-
-
-def _chained(function: Callable[..., Any], given: Sequence[_Term], arriving: _Term) -> _Term | None:
-    """Return what holds the arriving gradient as a factor as the local gradient times that."""
-    holding = [bool(term.local) for term in given]
-    if function not in _LOCAL or sum(holding) != 1 or not (holding[0] or function is np.multiply):
-        return None
-    local = _applied(function, [term.local or term for term in given])
-    return _applied(np.multiply, [local, arriving])._replace(local=local)
-
-
-def _applied(function: Callable[..., Any], given: Sequence[_Term]) -> _Term:
-    first, last = given[0], given[-1]
-    if isinstance(function, np.ufunc) and None not in (first.number, last.number):
-        return _number(np.asarray(function(*[np.float64(term.number or 0) for term in given])).item())
-    if function is np.where and first.number is not None:
-        return given[1 if first.number else 2]
-    if function in (np.power, powered, np.divide) and last.number == 1:
-        return first
-    if function is np.multiply and {1, -1} & {first.number, last.number}:
-        factor, other = (first, last) if first.number in (1, -1) else (last, first)
-        return other if factor.number == 1 else _applied(np.negative, [other])
-    if function in _OPERATORS:
-        sign, level = _OPERATORS[function]
-        # What stands to the right of - and / is in brackets even where it binds as tightly; so is a power's base.
-        left = _within(first, level + (level == _POWER))
-        right = _within(last, level + (function not in (np.add, np.multiply)), right=True)
-        return _Term(f"{left}{sign}{right}", level)
-    if function in _CONDITIONS:
-        return _Term(f"{first.text} {_CONDITIONS[function]} {last.text}", _CONDITION)
-    if function is np.negative:
-        return _Term(f"-{_within(first, _SIGN, right=True)}", _SIGN)
-    if function is np.square:
-        return _Term(f"{_within(first, _ATOM)}^2", _POWER)
-    return _Term(f"{function.__name__.strip('_')}({', '.join(term.text for term in given)})", _ATOM)
-
-
-def _within(term: _Term, level: int, *, right: bool = False) -> str:
-    """Return a term as part of another, in brackets where it needs them, as a minus does to the right of a sign."""
-    bare = term.level >= level and not (right and term.text.startswith("-"))
-    return term.text if bare else f"({term.text})"
+def _figures(value: Array, digits: int) -> Term:
+    return signed(nested_text(value.tolist(), digits))

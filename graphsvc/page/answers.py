@@ -113,6 +113,11 @@ class ShownOperand(BaseModel):
     numbers: Annotated[
         str, Field(description="The formula with numbers in the places of names; empty where these are many.")
     ]
+    note: Annotated[str, Field(description="Why the formula reads so, as in `as f > 0`; empty if that is plain.")]
+    uses: Annotated[int, Field(description="How often the value is used; the gradients of all uses add up.")]
+    total: Annotated[
+        str, Field(description="What they add up to, at the last of them in the backward pass; empty elsewhere.")
+    ]
 
 
 class ShownOutput(BaseModel):
@@ -129,8 +134,13 @@ class ShownVisit(BaseModel):
     node: str
     label: Annotated[str, Field(description="The same, or the letter that a node without a name has in the drawing.")]
     gate: str
+    formula: Annotated[str, Field(description="What forward computes, such as w × x.")]
+    numbers: Annotated[str, Field(description="The same with numbers; empty where these are many.")]
     operands: list[ShownOperand]
     outputs: list[ShownOutput]
+    finding: Annotated[
+        str, Field(description="Where and why numbers that are not finite came up first, if here; else empty.")
+    ]
 
 
 class EvaluateAnswer(BaseModel):
@@ -246,6 +256,9 @@ def _shown_visit(visit: Visit) -> ShownVisit:
         node=visit.node,
         label=visit.label,
         gate=visit.gate,
+        formula=visit.formula,
+        numbers=visit.numbers,
+        finding=visit.finding,
         operands=[
             ShownOperand(
                 name=operand.name,
@@ -256,6 +269,9 @@ def _shown_visit(visit: Visit) -> ShownVisit:
                 local=_shown_or_none(operand.local),
                 formula=operand.formula,
                 numbers=operand.numbers,
+                note=operand.note,
+                uses=operand.uses,
+                total=operand.total,
             )
             for operand in visit.operands
         ],

@@ -1,6 +1,6 @@
 """Instructions: calls of NumPy's functions as data, and the few functions that NumPy has no single call for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
@@ -49,6 +49,14 @@ class Instruction:
     keywords: tuple[tuple[str, Any], ...]
     dtype: np.dtype[Any]
     shape: Shape
+
+    def call(self, operands: Sequence[Any]) -> Any:
+        """Call the function; a reduction keeps the axes that it reduces."""
+        keywords = dict(self.keywords)
+        if self.kind is not Kind.REDUCE:
+            return self.function(*operands, **keywords)
+        function: Any = self.function
+        return function.reduce(*operands, **keywords, keepdims=keywords["axis"] is not None)
 
 
 Constant: TypeAlias = int | float | bool | np.generic | Array

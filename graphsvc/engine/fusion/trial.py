@@ -12,7 +12,7 @@ import numpy as np
 
 from graphsvc.arrays import Array
 from graphsvc.engine.calls import handed
-from graphsvc.engine.fusion.instructions import Instruction, Kind, Shape
+from graphsvc.engine.fusion.instructions import Instruction, Shape
 from graphsvc.engine.fusion.recording import Recording, record
 
 __all__ = ["holds"]
@@ -94,13 +94,7 @@ def _replayed(recording: Recording, given: Sequence[Array]) -> list[Any] | None:
         if not isinstance(entry, Instruction):
             values.append(entry)
             continue
-        operands = [values[i] for i in entry.operands]
-        if entry.kind is Kind.REDUCE:
-            axis = dict(entry.keywords)["axis"]
-            function: Any = entry.function
-            values.append(function.reduce(*operands, **dict(entry.keywords), keepdims=axis is not None))
-        else:
-            values.append(entry.function(*operands, **dict(entry.keywords)))
+        values.append(entry.call([values[i] for i in entry.operands]))
         # A gradient that repeats one number is large where its operand is; it is a view, and would be copied next.
         if values[-1].size > _LARGE:
             return None

@@ -30,8 +30,6 @@ export class Steps {
   take(answer, gates) {
     const isFolded = this.circuit.groups.length > 0;
     this.visits = isFolded ? [] : answer.visits;
-    // Another graph is shown as a whole, where this one has no steps to stay at.
-    if (!this.visits.length) this.position = null;
     this.why = !gates
       ? "No gates yet: combine values, as in f = x * 2."
       : gates > answer.most_visits
@@ -73,7 +71,8 @@ export class Steps {
   }
 
   go(position) {
-    this.position = position === null ? null : Math.max(0, Math.min(this.count, position));
+    // Where there are no steps to stay at, the next graph is shown as a whole.
+    this.position = position === null || !this.count ? null : Math.max(0, Math.min(this.count, position));
     const forward = Math.min(this.at, this.visits.length);
     const back = Math.max(0, this.at - this.visits.length);
     const stepping = this.position !== null;
@@ -117,14 +116,11 @@ export class Steps {
 }
 
 function explainForward(visit) {
-  const names = visit.operands.map((operand) => operand.label).join(", ");
-  const values = visit.operands.map((operand) => bracketed(operand.value)).join(", ");
-  const call = `${visit.gate}(${names}) = ${visit.gate}(${values})`;
+  const computed = (output) => equated(output.name, visit.formula, visit.numbers, output.value.text);
   return [
     heading("Forward", visit),
-    ...visit.outputs.map((output) =>
-      made("div", { class: "rule" }, code("value", `${output.name} = ${call} = ${output.value.text}`)),
-    ),
+    ...visit.outputs.map((output) => made("div", { class: "rule" }, code("value", computed(output)))),
+    ...found(visit, "forward"),
     ...visit.outputs.map((output) => pictured(output.value, output.name)).filter(Boolean),
   ];
 }
@@ -136,7 +132,13 @@ function explainBackward(visit) {
     heading("Backward", visit),
     made("p", {}, code("gradient", came), " arrives. By the chain rule, each gradient is the local one times that:"),
     ...visit.operands.map((operand) => explainOperand(operand, visit, arriving[0])),
+    ...found(visit, "backward"),
   ];
+}
+
+// Says where and why a number that is not finite first came up, if that was here.
+function found(visit, way) {
+  return visit.finding.startsWith(way) ? visit.finding.split("\n").map((line) => made("p", {}, line)) : [];
 }
 
 function explainOperand(operand, visit, output) {
@@ -149,7 +151,7 @@ function explainOperand(operand, visit, output) {
   const by = formula ? "" : `by the backward of ${visit.gate}, from d${output.name}`;
   const small = isSmall(operand.gradient) && isSmall(output.gradient);
   const factors = operand.local && small && !operand.formula ? multiplied(operand.local, output.gradient) : "";
-  const terms = [name, formula, operand.numbers || factors, operand.gradient.text].filter(Boolean);
+  const computed = equated(formula, operand.numbers || factors, operand.gradient.text);
   const pictures = [pictured(operand.gradient, name)];
   if (operand.local && !small) {
     const local = pictured(operand.local, `∂${output.name}/∂${operand.label}`);
@@ -158,10 +160,16 @@ function explainOperand(operand, visit, output) {
   return made(
     "div",
     { class: "rule" },
-    code("gradient", terms.join(" = ")),
-    made("span", { class: "hint" }, by),
+    code("gradient", operand.uses > 1 ? `to ${name}: ${computed}` : equated(name, computed)),
+    made("span", { class: "hint" }, [by, operand.note].filter(Boolean).join("; ")),
+    operand.total ? code("gradient", equated(name, operand.total)) : null,
     made("div", { class: "product" }, ...pictures),
   );
+}
+
+// Returns texts as equal, those that there are, each once.
+function equated(...texts) {
+  return texts.filter((text, i) => text && text !== texts[i - 1]).join(" = ");
 }
 
 function isConstant(operand) {

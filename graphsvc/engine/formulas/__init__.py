@@ -1,0 +1,1 @@
+"""What gates compute, as formulas that a student knows."""

@@ -164,6 +164,22 @@ def test_the_chain_rule_has_numbers_in_the_places_of_its_symbols(page: Page):
     expect(page.locator("#explained")).to_contain_text("dx = f · (1 - f) · df = 0.7311 · (1 - 0.7311) · 1 = 0.1966")
 
 
+def test_a_step_says_why(page: Page):
+    """Of a choice the reason, of branches the sum, and of a number that is not finite the cause."""
+    page.fill("#graph", "q = x + x * x; f = max(q, 0)")
+    page.fill("#input-x", "-0.5")
+    expect(value(page, "f")).to_have_text("f = 0")
+    page.click("#previous")
+    expect(page.locator("#explained")).to_contain_text("dx = 0 + 0 + 0 = 0")
+    page.click("#previous")
+    page.click("#previous")
+    expect(page.locator("#explained")).to_contain_text("dq = 0as q < 0, so none of df goes to q")
+    page.fill("#graph", "f = log(x)")
+    page.click("#first")
+    page.click("#next")
+    expect(page.locator("#explained")).to_contain_text("it lies outside of the gate's domain")
+
+
 def test_nodes_without_names_have_the_letters_of_the_circuit(page: Page):
     """What is spoken of stands at a gate of the circuit."""
     page.select_option("#examples", label="A neuron, gate by gate")

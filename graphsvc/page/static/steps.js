@@ -169,7 +169,8 @@ function explainOperand(operand, visit, output) {
 
 // Returns texts as equal, those that there are, each once.
 function equated(...texts) {
-  return texts.filter((text, i) => text && text !== texts[i - 1]).join(" = ");
+  const there = texts.filter(Boolean);
+  return there.filter((text, i) => text !== there[i - 1]).join(" = ");
 }
 
 function isConstant(operand) {

@@ -131,6 +131,21 @@ def test_what_has_no_gradients_is_answered_with_its_values(ask: Ask):
     assert answer["gradients"] == {"x": 6}
 
 
+def test_the_example_of_every_gate_runs_on_its_values(ask: Ask):
+    """Those that the page gives the inputs of a gate that is inserted; gates that hold graphs are not written so."""
+    _, gates = ask("GET", "/api/gates")
+    described = [ask("GET", f"/api/gates/{gate['name']}")[1] for gate in gates]
+    written = [gate for gate in described if "=..." not in gate["example"]]
+    questions = [{"graph": g["example"], "inputs": g["example_values"], "show": False} for g in written]
+    assert len(written) > 290
+    for gate, question in zip(written, questions, strict=True):
+        status, answer = ask("POST", "/api/evaluate", question)
+        assert status == 200, answer
+        for operand, shown in answer["shown_inputs"].items():
+            assert gate["example_operands"][operand].endswith(str(shown["shape"]))
+            assert ("complex" in gate["example_operands"][operand]) == ("complex" in shown["dtype"])
+
+
 def test_numbers_that_are_not_finite_go_both_ways(ask: Ask):
     """They are the strings that documents have."""
     question = {"graph": "f = x * y", "inputs": {"x": "-Infinity", "y": 2}}

@@ -3,6 +3,7 @@
 import ast
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import graphsvc
 from graphsvc.drawing.summaries import nested_text
 from graphsvc.engine.description import describe_gate
 from graphsvc.engine.diagnosis import Cause
+from graphsvc.engine.node import Node
 from graphsvc.engine.walking import Visit, walk
 from graphsvc.gate import Elementwise
 from tests.every_gate import GateCase, every_example
@@ -86,8 +88,8 @@ def spread(value: np.ndarray, note: str, shape: tuple[int, ...]) -> np.ndarray:
         axes = tuple(map(int, along[1].strip().removesuffix("and").split(" and ")))
         kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
         return np.broadcast_to(value.reshape(kept), shape)
-    if value.size == 1 and "repeated" not in note:
-        assert math.prod(shape) == 1 or value == 0
+    single = value.size == 1
+    assert math.prod(shape) == 1 or single == ("repeated for each" in note) or (single and value == 0)
     return np.broadcast_to(value.reshape(()), shape) if value.size == 1 else value.reshape(shape)
 
 
@@ -137,31 +139,29 @@ def bare(text: str) -> str:
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_words_and_numbers_give_the_gradient(case: GateCase):
     """For every elementwise gate there is: the formula gives the gradient, and so do the numbers in its place."""
-    graph = graphsvc.ComputationalGraph()
-    inputs = {f"x{i}": np.ravel(operand)[:1] for i, operand in enumerate(case.example.operands)}
-    graph.output("f", graph.add(case.example.gate, *map(graph.input, inputs), name="f"))
-    real = {name for name, value in inputs.items() if value.dtype.kind == "f"}
-    outputs, _ = graph.value_and_grad(inputs, wrt=[])
-    if outputs["f"].dtype.kind != "f" or len(real) < len(inputs):
-        return
-    differentiable = describe_gate(case.name).differentiable
-    wrt = [name for i, name in enumerate(inputs) if case.example.gate.signature.operand_name(i) in differentiable]
-    judge(walk(graph, inputs, {"f": np.full(1, -1.5, outputs["f"].dtype)}, wrt).visits[0])
+    judge_example(case, [np.ravel(operand)[:1] for operand in case.example.operands])
+
+
+@pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
+def test_words_of_arrays_give_the_gradient(case: GateCase):
+    """Where elements choose differently, and where operands are broadcast."""
+    judge_example(case, case.example.operands)
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=str)
 def test_words_of_gates_of_whole_arrays_give_the_gradient(case: GateCase):
     """For every other gate there is: products of matrices, sums, transposes and repetition included."""
-    operands = case.example.operands
-    if any(np.asarray(operand).dtype.kind != "f" for operand in operands):
-        return
+    judge_example(case, case.example.operands)
+
+
+def judge_example(case: GateCase, operands: Sequence[Any]) -> None:
+    """Hold the words for an example of a gate to its gradients, if it is of real numbers."""
     graph = graphsvc.ComputationalGraph()
     inputs = {f"x{i}": np.asarray(operand) for i, operand in enumerate(operands)}
     node = graph.add(case.example.gate, *map(graph.input, inputs), name="f")
-    outputs = [node] if hasattr(node, "name") else list(node)
-    graph.output("f", outputs[0])
+    graph.output("f", node if isinstance(node, Node) else node[0])
     value = graph.value_and_grad(inputs, wrt=[])[0]["f"]
-    if value.dtype.kind != "f":
+    if value.dtype.kind != "f" or any(array.dtype.kind != "f" for array in inputs.values()):
         return
     differentiable = describe_gate(case.name).differentiable
     wrt = [name for i, name in enumerate(inputs) if case.example.gate.signature.operand_name(i) in differentiable]
@@ -302,6 +302,7 @@ def test_a_choice_that_differs_between_elements_is_told_as_one():
     """And an absolute value has bars."""
     assert told("f = sum(relu(x))", x=[1.0, -2.0]) == [("dq where q > 0, else 0", "")]
     assert told("f = sum(relu(x))", x=[1.0, -2.0, np.nan]) == [("0 where q ≤ 0, else dq", "")]
+    assert told("f = max(x)", x=[3.0, 3.0]) == [("1 / sum(x = f) · df where x = f, else 0", "")]
     assert told("f = sum(max(x, y))", x=[1.0, 3.0], y=[2.0, 2.0])[0][0].endswith("where x ≥ y, else 0")
 
 
@@ -326,6 +327,28 @@ def test_a_mask_of_anybodys_gate_is_a_choice():
         assert judge(visit) == 1
         assert visit.operands[0].formula == formula
         assert visit.operands[0].note.startswith(note)
+
+
+def test_a_choice_by_a_constant_is_told_as_what_was_chosen():
+    """Without a reason, whatever the numbers and however many."""
+
+    class Fixed(graphsvc.Elementwise):
+        """Twice the operand, by a switch."""
+
+        name: ClassVar[str] = "fixed"
+        double: bool = True
+
+        def forward(self, x):
+            return 2 * x if self.double else x
+
+        def backward(self, dz, x):
+            return np.where(self.double, 2 * dz, dz)
+
+    for size in (1, 100_000):
+        graph = graphsvc.ComputationalGraph()
+        graph.output("f", graph.add("sum", graph.add(Fixed(), graph.input("x"), name="q")))
+        operand = walk(graph, {"x": np.ones(size)}).visits[0].operands[0]
+        assert (operand.formula, operand.note) == ("2 · dq", "")
 
 
 def test_matrices_and_sums_have_formulas():

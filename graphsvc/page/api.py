@@ -153,7 +153,8 @@ def _gate_described(name: str, registry: Registry) -> bytes:
 
 
 def _as_written(array: Array) -> Any:
-    return array_to_entry(array) if array.dtype.kind == "c" else array_to_data(array)
+    # Lists are what people write; they say neither that numbers are complex nor all lengths of what is empty.
+    return array_to_data(array) if array.size and array.dtype.kind != "c" else array_to_entry(array)
 
 
 def _gate_entries(registry: Registry) -> list[GateEntry]:

@@ -164,6 +164,22 @@ def test_the_chain_rule_has_numbers_in_the_places_of_its_symbols(page: Page):
     expect(page.locator("#explained")).to_contain_text("dx = f · (1 - f) · df = 0.7311 · (1 - 0.7311) · 1 = 0.1966")
 
 
+def test_a_step_says_why(page: Page):
+    """Of a choice the reason, of branches the sum, and of a number that is not finite the cause."""
+    page.fill("#graph", "q = x + x * x; f = max(q, 0)")
+    page.fill("#input-x", "-0.5")
+    expect(value(page, "f")).to_have_text("f = 0")
+    page.click("#previous")
+    expect(page.locator("#explained")).to_contain_text("dx = 0 + 0 + 0 = 0")
+    page.click("#previous")
+    page.click("#previous")
+    expect(page.locator("#explained")).to_contain_text("dq = 0as q < 0, so none of df goes to q")
+    page.fill("#graph", "f = log(x)")
+    page.click("#first")
+    page.click("#next")
+    expect(page.locator("#explained")).to_contain_text("it lies outside of the gate's domain")
+
+
 def test_nodes_without_names_have_the_letters_of_the_circuit(page: Page):
     """What is spoken of stands at a gate of the circuit."""
     page.select_option("#examples", label="A neuron, gate by gate")
@@ -360,6 +376,16 @@ def test_a_link_holds_the_graph(page: Page, browser: Browser):
     other.close()
 
 
+def test_what_is_too_large_for_a_link_is_said_until_it_is_not(page: Page):
+    """A large graph is to be saved; when it is smaller, it is shared again."""
+    page.fill("#graph", "f = x" + " + x" * 5000)
+    expect(page.locator("#problem")).to_be_hidden()
+    page.click("#share")
+    expect(page.locator("#share")).to_have_text("Too large: Save it")
+    page.fill("#graph", "f = x + x")
+    expect(page.locator("#share")).to_have_text("Share")
+
+
 def test_two_outputs_want_to_be_told_their_gradients(page: Page):
     """The note says why there are none; the field beside an output gives one."""
     # A name that every object of JavaScript knows.
@@ -505,17 +531,18 @@ def test_what_the_signs_of_a_picture_mean_stands_below_it(page: Page):
         expect(page.locator(hidden)).to_be_hidden()
     page.fill("#graph", "f = x * 0.000000001 + y + log(0 - z)")
     expect(page.locator("#signs")).to_contain_text("dotted: the gradient vanishes")
+    expect(page.locator("#circuit")).not_to_contain_text("dotted")
     expect(page.locator("#spoiled")).to_be_hidden()
     page.fill("#input-z", "1")
     expect(page.locator("#spoiled")).to_be_visible()
     page.fill("#graph", "f = sum(x)")
     page.fill("#input-x", "[1, 2, 3, 4, 5, 6]")
     expect(page.locator("#statistics")).to_be_visible()
-    assert "dotted" not in page.locator("#circuit").inner_text()
 
 
 def test_a_graph_without_gates_says_so(page: Page):
     """It has nothing folded; the next is shown as a whole, wherever somebody was stepping before."""
+    expect(gradient(page, "z")).to_have_text("dz = 3")
     page.click("#previous")
     page.click("#previous")
     expect(page.locator("#where")).to_contain_text("backward")

@@ -34,6 +34,8 @@ def chosen(entry: Instruction, parts: Sequence[Part]) -> Term | None:
     values = [part.value for part in parts if part.value is not None and part.value.size]
     if entry.function not in CHOICES or entry.kind is not Kind.MAP or len(values) < len(parts):
         return None
+    if any(part.shape != entry.shape for part in parts if part.term and part.term.number is None):
+        return None
     if entry.function is np.where:
         return _branch(parts, values[0])
     terms = [part.term for part in parts if part.term is not None]
@@ -55,9 +57,9 @@ def _branch(parts: Sequence[Part], condition: Array) -> Term | None:
         return None
     # That a number lies in the domain is no choice.
     domain = other is not None and other.number is not None and np.isnan(other.number)
-    return (
-        chosen if domain or test.number is not None else because(chosen, *(test.reasons or (_plain(test, condition),)))
-    )
+    if domain or test.number is not None:
+        return chosen
+    return because(chosen, *(test.reasons or (_plain(test, condition),)))
 
 
 def _by_sign(function: Callable[..., Any], x: Term, value: Array) -> Term | None:
@@ -96,10 +98,11 @@ def condition_of(function: Callable[..., Any], given: Sequence[Term], values: Se
         return term._replace(reasons=(f"{given[0].text} is NaN",))
     if function not in OPPOSITES:
         return term
-    opposite, found = OPPOSITES[function], function(*values)
-    table = EQUALITIES if function in EQUALITIES else ORDERS
-    text = applied(opposite, given).text if np.array_equal(opposite(*values), ~found) else ""
-    return because(term._replace(opposite=text), _relation(table, given, values) if _is_uniform(found) else "")
+    found, opposite = function(*values), OPPOSITES[function]
+    if _is_uniform(found):
+        return because(term, _relation(EQUALITIES if function in EQUALITIES else ORDERS, given, values))
+    # A NaN fulfils neither.
+    return term._replace(opposite=applied(opposite, given).text) if np.array_equal(opposite(*values), ~found) else term
 
 
 def _joined(function: Callable[..., Any], given: Sequence[Term], values: Sequence[Array]) -> Term:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphsvc.engine.formulas.choices import settled
-from graphsvc.engine.formulas.terms import ATOM, Part, Term, applied, chained, reasons_of, within
+from graphsvc.engine.formulas.terms import ATOM, SUM, Part, Term, applied, chained, reasons_of, within
 from graphsvc.engine.fusion.instructions import Instruction, Kind, reshaped
 
 __all__ = ["shaped", "summed", "undirected"]
 
 
-def shaped(entry: Instruction, parts: Sequence[Part], given: Sequence[Term], scale: Term | None) -> Term | None:
+def shaped(entry: Instruction, parts: Sequence[Part], scale: Term | None) -> Term | None:
     """Return a call that is no formula of single elements as text; None for most."""
+    given = [part.term for part in parts if part.term is not None]
     first, shapes = given[0], [part.shape for part in parts if part.shape is not None]
     if len(shapes) < len(parts) or entry.shape is None or any(term.repeated for term in given):
         return None
@@ -23,8 +24,11 @@ def shaped(entry: Instruction, parts: Sequence[Part], given: Sequence[Term], sca
     if any(term.moved for term in given):
         return None
     if entry.kind is Kind.REDUCE and entry.function is np.add:
-        alone = settled(first, parts[0].value)
-        return alone if math.prod(shapes[0]) == 1 else summed(first, keywords["axis"], shapes[0])
+        if math.prod(shapes[0]) == 1:
+            return settled(first, parts[0].value)
+        # A condition that is counted needs no reason.
+        counted = first if first.level >= SUM else first._replace(reasons=())
+        return summed(counted, keywords["axis"], shapes[0])
     if entry.function is reshaped:
         return _reshaped(first, shapes[0], entry.shape, scale)
     if entry.function is np.transpose:

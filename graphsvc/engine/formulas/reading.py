@@ -61,11 +61,14 @@ def _called(entry: Instruction, parts: Sequence[Part], arriving: Term, *, scalar
     if len(given) < len(parts):
         return None
     if entry.kind is not Kind.MAP:
-        return shaped(entry, parts, given, arriving if scalar else None)
+        return shaped(entry, parts, arriving if scalar else None)
     values = [part.value for part in parts if part.value is not None]
     if entry.dtype.kind == "b" and len(values) == len(parts):
         return condition_of(entry.function, given, values)
-    if values and entry.function is not np.where:
+    if entry.function is np.where:
+        # What decided nothing is no reason.
+        given[0] = given[0]._replace(reasons=())
+    elif values:
         given = [settled(term, part.value) for term, part in zip(given, parts, strict=True)]
     if entry.shape is not None:
         return _broadcast(entry, parts, _mapped(entry, given, arriving), given)

@@ -12,9 +12,10 @@ export function pictured(array, what) {
   if (array.shape.reduce((product, size) => product * size, 1) < 2 || array.elements === null) return null;
   const label = `${what}: ${array.dtype}, shape ${array.shape.join("×")}; ${array.text}`;
   const caption = array.whole ? "" : " (some rows and columns)";
+  const colours = "Blue is below 0, red above, magenta NaN or infinite";
   return made(
     "div",
-    { class: "pictures", title: label + caption },
+    { class: "pictures", title: `${label}${caption}\n${colours}` },
     heatMap(array, label),
     array.histogram.length ? histogram(array.histogram, label) : null,
   );

@@ -68,8 +68,10 @@ export class Gates {
       );
       const operands = Object.entries(found.example_operands).map(([name, spec]) => `${name}: ${spec}`).join(", ");
       const written = gate.operator ? made("p", {}, "Written ", made("code", {}, gate.operator), " as well.") : "";
-      const insert = made("button", { type: "button" }, "Insert");
-      insert.addEventListener("click", () => {
+      // An expression has no word for a graph.
+      const holdsGraph = found.example.includes("=...");
+      const insert = holdsGraph ? "in a document" : made("button", { type: "button" }, "Insert");
+      if (!holdsGraph) insert.addEventListener("click", () => {
         find("gates").close();
         const call = found.example || `${gate.name}(${gate.operands.join(", ").replaceAll("*", "")})`;
         this.onInsert(call, found.example_values);

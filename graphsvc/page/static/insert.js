@@ -3,14 +3,17 @@
 const NAME = /[A-Za-z_]\w*/g;
 const RESULTS = ["y", "z", "u", "v", "w"];
 
-// Returns how a call could be added to a graph: with the names of its example, and with names that are all free.
+// Returns two ways to add a call to a graph: with the names of its example, and with others for those that are taken.
 //
-// Each way is a graph, and the example's values for the inputs that are new in it.
+// Each is a graph, and the example's values for the inputs that are new in it.
 export function additions(graph, call, values) {
   const taken = new Set(graph.replace(/#.*/g, "").match(NAME));
   const own = new Map(Object.keys(values).map((name) => [name, name]));
   const others = new Map();
-  for (const name of own.keys()) others.set(name, free([name], new Set([...taken, ...own.keys(), ...others.values()])));
+  for (const name of own.keys()) {
+    const elsewhere = new Set([...taken, ...own.keys(), ...others.values()]);
+    others.set(name, taken.has(name) ? free([name], elsewhere) : name);
+  }
   return [own, others].map((names) => {
     const result = free(RESULTS, new Set([...taken, ...names.values()]));
     // Names of attributes, which stand before a sign of equality, stay.

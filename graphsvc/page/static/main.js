@@ -17,6 +17,7 @@ const WAIT = 120;
 // After so many milliseconds it is said that an answer takes its time; after a change to so long a text it will.
 const SLOW = 500;
 const LONG = 5000;
+const TOO_LARGE = "Too large: Save it";
 
 // What is asked: texts as they are written.
 // By name in maps, since an input may be called __proto__.
@@ -197,7 +198,10 @@ let linking = 0;
 
 function linkLater() {
   clearTimeout(linking);
-  linking = setTimeout(() => link(mine()) && answerOn(find("share"), "Share"), 400);
+  linking = setTimeout(() => {
+    const fits = link(mine());
+    if (fits && find("share").textContent === TOO_LARGE) answerOn(find("share"), "Share");
+  }, 400);
 }
 
 // What was written, as JSON; texts of inputs that the graph has no more stay for when they come back.
@@ -293,8 +297,9 @@ async function insert(call, values) {
   const texts = Object.fromEntries(Object.entries(values).map(([name, data]) => [name, textOf(JSON.stringify(data))]));
   const isDocument = asked.graph.trimStart().startsWith("{");
   if (isDocument) return refuse(new Error("A document takes no lines. Write an expression to insert gates into it."));
-  const [own, others] = additions(asked.graph, call, texts);
-  const chosen = (await runs(own)) ? own : others;
+  const fits = await runs(additions(asked.graph, call, texts)[0]);
+  // Somebody may have gone on writing.
+  const chosen = additions(asked.graph, call, texts)[fits ? 0 : 1];
   for (const [name, text] of chosen.inputs) asked.inputs.set(name, text);
   asked.graph = chosen.graph;
   asked.unfold = [];
@@ -360,16 +365,16 @@ find("share").addEventListener("click", async ({ target }) => {
     await navigator.clipboard.writeText(location.href);
     answerOn(target, got.problem ? "Copied, with its error" : "Copied");
   } catch {
-    answerOn(target, fits ? "See the address" : "Too large: Save it", fits ? 1800 : 2 ** 30);
+    answerOn(target, fits ? "See the address" : TOO_LARGE);
   }
 });
 
 // Says on a button for a moment, or until the graph changes, what became of it.
-function answerOn(button, text, milliseconds = 1800) {
+function answerOn(button, text) {
   button.dataset.text ??= button.textContent;
   button.textContent = text;
   clearTimeout(button.timer);
-  button.timer = setTimeout(() => (button.textContent = button.dataset.text), milliseconds);
+  if (text !== TOO_LARGE) button.timer = setTimeout(() => (button.textContent = button.dataset.text), 1800);
 }
 
 addEventListener("hashchange", () => linked() && take(linked()));

@@ -30,8 +30,6 @@ export class Steps {
   take(answer, gates) {
     const isFolded = this.circuit.groups.length > 0;
     this.visits = isFolded ? [] : answer.visits;
-    // Another graph is shown as a whole, where this one has no steps to stay at.
-    if (!this.visits.length) this.position = null;
     this.why = !gates
       ? "No gates yet: combine values, as in f = x * 2."
       : gates > answer.most_visits
@@ -73,7 +71,8 @@ export class Steps {
   }
 
   go(position) {
-    this.position = position === null ? null : Math.max(0, Math.min(this.count, position));
+    // Where there are no steps to stay at, the next graph is shown as a whole.
+    this.position = position === null || !this.count ? null : Math.max(0, Math.min(this.count, position));
     const forward = Math.min(this.at, this.visits.length);
     const back = Math.max(0, this.at - this.visits.length);
     const stepping = this.position !== null;
@@ -170,7 +169,8 @@ function explainOperand(operand, visit, output) {
 
 // Returns texts as equal, those that there are, each once.
 function equated(...texts) {
-  return texts.filter((text, i) => text && text !== texts[i - 1]).join(" = ");
+  const there = texts.filter(Boolean);
+  return there.filter((text, i) => text !== there[i - 1]).join(" = ");
 }
 
 function isConstant(operand) {

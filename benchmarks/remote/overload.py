@@ -19,10 +19,10 @@ from tables import NONE, as_time
 
 __all__ = ["overload"]
 
-_ROUNDS: Final = 5
+_ROUNDS: Final = 3
 _SECONDS: Final = 2.0
-_WARM: Final = 1.0
-"""Seconds until the queue is full."""
+_SURPLUS: Final = 100
+"""More calls than the queue takes; it is full when as many have come as were answered, and so many more."""
 
 
 @dataclass
@@ -62,10 +62,11 @@ async def _round(ask: grpc.aio.UnaryUnaryMultiCallable, request: bytes) -> tuple
     await asyncio.gather(*(_one_after_the_other(ask, request, end, peak) for _ in range(8)))
     most = len(peak.answers) / _SECONDS
     start = time.perf_counter()
-    stop = start + _WARM + _SECONDS
+    full = start + _SURPLUS / most
+    stop = full + _SECONDS
     due = [start + i / (2 * most) for i in range(round(2 * most * (stop - start)))]
     await asyncio.gather(*(_due(ask, request, at, load) for at in due))
-    kept = [at for at in load.answers if start + _WARM <= at < stop]
+    kept = [at for at in load.answers if full <= at < stop]
     return most, len(kept) / _SECONDS, load.refusals
 
 

@@ -66,7 +66,7 @@ class Explanation:
     scratch_bytes: int
     reason: str = ""
 
-    def blocks(self) -> list[tuple[str, ...]]:
+    def groups(self) -> list[tuple[str, ...]]:
         """Return the gate nodes that have work in each part, in the order of the parts.
 
         Raises:

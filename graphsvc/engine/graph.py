@@ -407,7 +407,7 @@ class ComputationalGraph(GraphBuilder):
         if inputs is None:
             msg = "Which gates are fused depends on the inputs. Give them, or fold by name."
             raise RequestError(msg)
-        return Drawing(folded(picture, fold, unfold, self.explain(inputs, (), outputs).blocks()))
+        return Drawing(folded(picture, fold, unfold, self.explain(inputs, (), outputs).groups()))
 
     def _trace_through(
         self,

@@ -121,7 +121,7 @@ def test_a_gate_takes_no_more_than_the_estimate(case: GateCase, dtype: type):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_looking_on_takes_no_more_than_the_estimate(case: GateCase):
-    """With `debug`, where an infinity arrives, so that causes are looked for: one gate fits into what its run may take."""
+    """With `debug`, where an infinity arrives, so that causes are looked for: within what the run alone may take."""
     graph, inputs = _graph(case, enlarged(case) or list(case.example.operands))
     asked = question(graph, inputs)
     for arriving in (asked["output_gradients"] or {}).values():

@@ -13,7 +13,7 @@ from graphsvc.client.forking import check_process
 import grpc
 
 from graphsvc.arrays import Array
-from graphsvc.client.aiosessions import AsyncSessions, ask_alone
+from graphsvc.client.aiosessions import AsyncSessions
 from graphsvc.client.asked import METHODS, Asked, parse_response
 from graphsvc.client.client import CHANNEL_OPTIONS, MAPPED_AT_ONCE
 from graphsvc.client.exchange import check_target, check_timeout, converse
@@ -174,7 +174,7 @@ class AsyncClient:
         if channel is not None:
             await channel.close()
 
-    def _connected(self) -> tuple[grpc.aio.Channel, AsyncSessions]:
+    def _connected(self) -> AsyncSessions:
         # A channel belongs to the event loop that it was made in.
         loop = asyncio.get_running_loop()
         if self._channel is not None and self._process != os.getpid():
@@ -188,7 +188,7 @@ class AsyncClient:
             self._sessions = AsyncSessions(self._channel.stream_stream(METHODS["Session"]), self.target)
             self._loop = loop
             self._process = os.getpid()
-        return self._channel, self._sessions
+        return self._sessions
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
@@ -222,18 +222,16 @@ class AsyncClient:
             return stop.value
 
     async def _answered(self, asked: Asked, seconds: float | None, *, session: bool) -> Any:
-        channel, sessions = self._connected()
-        session = session and not sessions.are_busy and not asked.beside
-        if not asked.beside and not session:
+        sessions = self._connected()
+        if not asked.beside and (sessions.are_busy or not session):
             try:
                 return asked.read(await self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise
-        opener: Any = None if session else channel.stream_stream(METHODS["Session"])
         for left, last in attempts(seconds):
             try:
-                return await (ask_alone(opener, asked, left, self.target) if opener else sessions.ask(asked, left))
+                return await sessions.ask(asked, left)
             except asyncio.CancelledError:
                 if _is_cancelled():
                     raise

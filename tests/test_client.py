@@ -23,7 +23,7 @@ import graphsvc.aio
 from graphsvc import errors
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import CHUNK_BYTES
+from graphsvc.wire.chunks import CHUNKED_BYTES
 from graphsvc.wire.status import packed_status, status_of
 from tests.planted import FAULTY_GATES, install
 
@@ -216,7 +216,7 @@ HOW = {
     "unary": lambda client, x: client.value_and_grad(graphsvc.parse("f = x"), {"x": x}, wrt=[]),
     "session": lambda client, x: client.graph(graphsvc.parse("f = x")).value_and_grad({"x": x}, wrt=[]),
 }
-SIZES = {"small": np.ones(3), "in chunks": np.ones(CHUNK_BYTES // 8)}
+SIZES = {"small": np.ones(3), "in chunks": np.ones(CHUNKED_BYTES // 8)}
 
 
 def ask(kind: str, target: str, how: str, x: np.ndarray) -> None:
@@ -449,6 +449,35 @@ def test_a_session_that_ends_under_a_question_is_opened_again_for_it(kind: str):
                     await client.graph(graph).value_and_grad({"x": 1.0}, wrt=[])
 
         asyncio.run(main())
+
+
+class Deaf(grpc.GenericRpcHandler):
+    """A server that refuses the first question of a session, and reads no more of it."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        return grpc.stream_stream_rpc_method_handler(self._session)
+
+    def _session(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        self.sessions += 1
+        answer = service_pb2.SessionResponse(id=service_pb2.SessionRequest.FromString(next(messages)).id)
+        answer.status = packed_status(status_of(LIMIT))
+        yield answer.SerializeToString()
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        ended.wait(60)
+
+
+def test_a_stream_with_the_chunks_of_what_was_refused_is_asked_no_more():
+    """Nobody waits for the rest of them: they stay here, and the next question goes another way."""
+    server = Deaf()
+    with handling(server) as target, graphsvc.connect(target, timeout=20) as client:
+        for calls in range(1, 4):
+            with pytest.raises(errors.LimitError, match="too much"):
+                client.graph(graphsvc.parse("f = x")).value_and_grad({"x": np.ones(8_000_000)}, wrt=[])
+            assert server.sessions == calls
 
 
 class Confused(grpc.GenericRpcHandler):

@@ -20,6 +20,7 @@ from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import CHUNKED_BYTES
 from graphsvc.wire.codec import graph_from_document, named_arrays, named_tensors
 from graphsvc.wire.forms import Form
 from graphsvc.wire.frames import Frame, framed, unframed
@@ -97,7 +98,9 @@ def test_a_form_writes_no_arrays_of_another_kind(arrays, data):
         assert form.write((one | {name: other}).values()) is None
 
 
-@pytest.mark.parametrize("array", [np.zeros(0), np.array([True]), np.zeros(10_000)], ids=["none", "bool", "large"])
+@pytest.mark.parametrize(
+    "array", [np.zeros(0), np.array([True]), np.zeros(CHUNKED_BYTES // 8)], ids=["none", "bool", "large"]
+)
 def test_what_has_no_form(array: np.ndarray):
     """Elements that are none, that are judged one by one, or that take their time."""
     assert form_of(request({"x": np.zeros(1), "y": array})) is None
@@ -188,11 +191,12 @@ def sent(service: Service, text: str) -> bytes:
     return service.graph_by_value(graph_from_document(graphsvc.parse(text).document()), lambda: None)[0]
 
 
-def test_a_repeated_question_is_answered_with_the_same_bytes(service: Service):
+@pytest.mark.parametrize("size", [5, CHUNKED_BYTES // 8 - 2], ids=["few", "as many as go in a message"])
+def test_a_repeated_question_is_answered_with_the_same_bytes(service: Service, size: int):
     """From the third time on without being parsed, whatever the numbers are."""
     digest = sent(service, "f = sum((x - 1) ** 2) + k")
     for seed in range(6):
-        x = np.array([np.nan, np.inf, -0.0, 1e308, seed])
+        x = np.resize([np.nan, np.inf, -0.0, 1e308, seed], size)
         message = request({"x": x, "k": np.array(float(seed))}, wrt=service_pb2.NameList(names=["x"]))
         message.graph_digest = digest
         known = service.repeated(message.SerializeToString())

@@ -15,13 +15,14 @@ from graphsvc import errors
 from graphsvc.serving.kept import Kept
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import CHUNK_BYTES, SMALLEST_CHUNK, chunk_data, chunk_messages
+from graphsvc.wire.chunks import CHUNK_BYTES, CHUNKED_BYTES, SMALLEST_CHUNK, chunk_data, chunk_messages
 from graphsvc.wire.codec import graph_from_document, named_tensors, tensor_digest, tensor_from_array
 from graphsvc.wire.status import error_from_packed
 
 GRAPH = graphsvc.parse("f = sum((x - 1) ** 2); y = x * 2")
 LOSS = {"f": 1.5}
-SIZES = [0, 1, 3, CHUNK_BYTES // 8 - 1, CHUNK_BYTES // 8, CHUNK_BYTES // 8 + 1, 3 * CHUNK_BYTES // 8, 500_001]
+EDGES = (CHUNKED_BYTES // 8, CHUNK_BYTES // 8)
+SIZES = [0, 1, 3, *(edge + more for edge in EDGES for more in (-1, 0, 1)), 3 * CHUNK_BYTES // 8, 500_001]
 SESSION = "/graphsvc.v1.GraphService/Session"
 
 
@@ -136,19 +137,35 @@ def test_many_threads_share_a_session(client: graphsvc.Client):
     assert not wrong
 
 
-def test_more_threads_than_streams_are_all_answered(client: graphsvc.Client):
-    """Each with its own numbers."""
-    graph = graphsvc.parse("f = sum(x * 2)")
-    remote = client.graph(graph)
-    barrier = threading.Barrier(80)
+@pytest.mark.parametrize(("at_once", "size"), [(80, 2), (200, CHUNKED_BYTES // 8)], ids=["small", "in chunks"])
+def test_more_threads_than_streams_are_all_answered(client: graphsvc.Client, at_once: int, size: int):
+    """Each with its own numbers, and in chunks more than a connection has calls: none waits for what stays open."""
+    remote = client.graph(graphsvc.parse("f = sum(x * 2)"))
+    barrier = threading.Barrier(at_once)
 
     def ask(number: int) -> list[float]:
         barrier.wait(60)
-        return [float(remote.value_and_grad({"x": np.array([number, i])})[0]["f"]) for i in range(20)]
+        given = (np.append(np.zeros(size - 2), [number, i]) for i in range(4))
+        return [float(remote.value_and_grad({"x": x})[0]["f"]) for x in given]
 
-    with futures.ThreadPoolExecutor(80) as pool:
-        for number, answers in enumerate(pool.map(ask, range(80))):
-            assert answers == [2.0 * (number + i) for i in range(20)]
+    with futures.ThreadPoolExecutor(at_once) as pool:
+        for number, answers in enumerate(pool.map(ask, range(at_once))):
+            assert answers == [2.0 * (number + i) for i in range(4)]
+
+
+def test_more_tasks_than_streams_are_all_answered(target: str):
+    """So it is for asyncio."""
+    graph = graphsvc.parse("f = sum(x * 2)")
+
+    async def ask() -> None:
+        async with graphsvc.aio.connect(target) as client:
+            remote = client.graph(graph)
+            for _ in range(3):
+                asked = [remote.value_and_grad({"x": np.full(CHUNKED_BYTES // 8, 1.0 * i)}) for i in range(200)]
+                found = [float(outputs["f"]) for outputs, _ in await asyncio.gather(*asked)]
+                assert found == [2.0 * i * (CHUNKED_BYTES // 8) for i in range(200)]
+
+    asyncio.run(ask())
 
 
 def test_a_refusal_in_a_session_ends_nothing_else(client: graphsvc.Client):

@@ -13,7 +13,7 @@ from graphsvc.client.sessions import MOST_STREAMS, closed, late, raised, told
 from graphsvc.errors import UnreachableError
 from graphsvc.watch import Watch
 
-__all__ = ["AsyncSessions", "ask_alone"]
+__all__ = ["AsyncSessions"]
 
 Opener = Callable[[], Any]
 """Opens a stream of bytes."""
@@ -75,7 +75,7 @@ class AsyncSessions:
 
     @property
     def are_busy(self) -> bool:
-        """Whether there are as many questions on their way as there may be streams."""
+        """Whether as many questions are on their way as streams stay open; each more takes one that does not."""
         return not self._free and len(self._streams) >= MOST_STREAMS
 
     async def ask(self, asked: Asked, seconds: float | None) -> Any:
@@ -110,7 +110,11 @@ class AsyncSessions:
             self._streams.discard(stream)
             stream.close()
             raise
-        self._free.append(stream)
+        if len(self._streams) <= MOST_STREAMS:
+            self._free.append(stream)
+        else:
+            self._streams.discard(stream)
+            stream.close()
         return answer
 
     def _taken(self) -> _Stream:
@@ -123,16 +127,3 @@ class AsyncSessions:
         stream = _Stream(self._opener)
         self._streams.add(stream)
         return stream
-
-
-async def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) -> Any:
-    """Ask one question on a stream of its own; see `graphsvc.client.sessions.ask_alone`."""
-    stream = _Stream(opener)
-    try:
-        return raised(await stream.ask(asked, seconds, target))
-    except TimeoutError:
-        raise late() from None
-    except (grpc.RpcError, UnreachableError) as error:
-        raise told(error, target) from None
-    finally:
-        stream.close()

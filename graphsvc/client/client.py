@@ -21,7 +21,7 @@ from graphsvc.client.known import KnownGraph
 from graphsvc.client.patience import patiently
 from graphsvc.client.progress import tracked
 from graphsvc.client.question import Question, Residents
-from graphsvc.client.sessions import Sessions, ask_alone, wants_stream
+from graphsvc.client.sessions import Sessions, wants_stream
 from graphsvc.engine.evaluation import InputGradients
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.question import judge_directions
@@ -244,7 +244,7 @@ class Client:
             sessions.close()
             channel.close()
 
-    def _connected(self) -> tuple[grpc.Channel, Sessions]:
+    def _connected(self) -> Sessions:
         with self._lock:
             # A channel does not survive a fork.
             if self._channel is None or self._sessions is None or self._process != os.getpid():
@@ -254,7 +254,7 @@ class Client:
                 # Bytes, because a chunk is not worth a message.
                 self._sessions = Sessions(self._channel.stream_stream(METHODS["Session"]), self.target)
                 self._process = os.getpid()
-            return self._channel, self._sessions
+            return self._sessions
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else check_timeout(timeout)
@@ -295,19 +295,14 @@ class Client:
             return stop.value
 
     def _answered(self, asked: Asked, seconds: float | None, *, session: bool) -> Any:
-        channel, sessions = self._connected()
-        session = session and not sessions.are_busy and not asked.beside
-        if not asked.beside and not session:
+        sessions = self._connected()
+        if not asked.beside and (sessions.are_busy or not session):
             try:
                 return asked.read(self._call(asked.method, asked.body, seconds), None)
             except LimitError as error:
                 if not wants_stream(error):
                     raise
-        if session:
-            return patiently(lambda left: sessions.ask(asked, left), seconds)
-        # Bytes, because a chunk is not worth a message.
-        opener: Any = channel.stream_stream(METHODS["Session"])
-        return patiently(lambda left: ask_alone(opener, asked, left, self.target), seconds)
+        return patiently(lambda left: sessions.ask(asked, left), seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""A blocking client's end of sessions: streams that stay open for small questions, and one of its own for a large one.
+"""A blocking client's end of sessions: streams that stay open for many questions.
 
 A stream has one question at a time, whose answer is read by who asked it: to hand answers from a thread that reads to
 those that wait would take longer than to compute them.
@@ -18,7 +18,7 @@ from graphsvc.client.asked import Asked, Listener
 from graphsvc.errors import DeadlineError, GraphsvcError, LimitError, StoppedError, UnreachableError
 from graphsvc.wire.status import error_from_rpc
 
-__all__ = ["MOST_STREAMS", "Sessions", "ask_alone", "closed", "late", "raised", "told", "wants_stream"]
+__all__ = ["MOST_STREAMS", "Sessions", "closed", "late", "raised", "told", "wants_stream"]
 
 MOST_STREAMS: Final = 64
 """How many stay open; a connection has room for about a hundred calls."""
@@ -31,9 +31,9 @@ class _Stream:
     """A stream that stays open until server, network or client end it."""
 
     def __init__(self, opener: Opener) -> None:
-        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
         self._numbers = itertools.count(1)
-        self._stream = opener(iter(self._outgoing.get, None), timeout=None)
+        self._stream = opener(itertools.chain.from_iterable(iter(self._outgoing.get, None)), timeout=None)
         self.cancel: Callable[[], object] = self._stream.cancel
         # Ends the thread in which gRPC waits for more to send.
         self._stream.add_callback(lambda: self._outgoing.put(None))
@@ -46,9 +46,14 @@ class _Stream:
     def ask(self, asked: Asked, seconds: float | None, target: str) -> Any:
         """Return the answer to a question, which may be an error that the server gave for it."""
         number = next(self._numbers)
-        for message in asked.messages(number, seconds):
-            self._outgoing.put(message)
-        return _heard(self._stream, Listener(number, asked), target)
+        # Taken one by one, as the connection has room: all chunks at once would be a second copy of their arrays.
+        self._outgoing.put(asked.messages(number, seconds))
+        listener = Listener(number, asked)
+        for data in self._stream:
+            if listener.hear(data):
+                return listener.answer
+        msg = f"The server at {target!r} ended the session without an answer."
+        raise UnreachableError(msg, target=target)
 
 
 class Sessions:
@@ -67,7 +72,7 @@ class Sessions:
 
     @property
     def are_busy(self) -> bool:
-        """Whether there are as many questions on their way as there may be streams."""
+        """Whether as many questions are on their way as streams stay open; each more takes one that does not."""
         return not self._free and len(self._streams) >= MOST_STREAMS
 
     def ask(self, asked: Asked, seconds: float | None) -> Any:
@@ -109,10 +114,11 @@ class Sessions:
             if end is not None:
                 self._alarm.set(stream.cancel, end)
             answer = stream.ask(asked, seconds, self._target)
-            is_usable = True
+            # Of what is refused, chunks may still be on their way.
+            is_usable = not (asked.beside and isinstance(answer, GraphsvcError))
         finally:
             in_time = end is None or self._alarm.unset(stream.cancel)
-            if is_usable and in_time:
+            if is_usable and in_time and len(self._streams) <= MOST_STREAMS:
                 self._free.append(stream)
             else:
                 self._streams.discard(stream)
@@ -131,29 +137,6 @@ class Sessions:
             stream = _Stream(self._opener)
             self._streams.add(stream)
             return stream
-
-
-def ask_alone(opener: Opener, asked: Asked, seconds: float | None, target: str) -> Any:
-    """Ask one question on a stream of its own, and return what was read.
-
-    Raises:
-        GraphsvcError: The server refused, or cannot be reached.
-    """
-    stream = opener(iter(asked.messages(1, seconds)), timeout=seconds)
-    try:
-        return raised(_heard(stream, Listener(1, asked), target))
-    except grpc.RpcError as error:
-        raise told(error, target) from None
-    finally:
-        stream.cancel()
-
-
-def _heard(stream: Iterable[bytes], listener: Listener, target: str) -> Any:
-    for data in stream:
-        if listener.hear(data):
-            return listener.answer
-    msg = f"The server at {target!r} ended the session without an answer."
-    raise UnreachableError(msg, target=target)
 
 
 def raised(answer: Any) -> Any:

@@ -18,11 +18,12 @@ from google.protobuf.message import Message
 from graphsvc.arrays import Array
 from graphsvc.errors import DeadlineError, GateError, GraphsvcError, LimitError, ServerError
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
-from graphsvc.serving.service import FEW_BYTES, Request, Service
+from graphsvc.serving.service import Request, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
 from graphsvc.serving.work import Work
 from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.forms import MOST_BYTES
 from graphsvc.wire.status import status_of
 
 __all__ = ["Call", "Calls", "Reply", "outcome_of"]
@@ -101,7 +102,7 @@ class Calls:
 
     def repeated(self, request: bytes) -> bytes | grpc.Status | None:
         """Answer an `EvaluateRequest` like one that was answered at once before; None where none was."""
-        return outcome_of(lambda: self._service.repeated(request)) if len(request) <= FEW_BYTES else None
+        return outcome_of(lambda: self._service.repeated(request)) if len(request) <= MOST_BYTES else None
 
     def at_once(self, call: Call) -> Reply | grpc.Status | Work | None:
         """Answer a call in less time than handing it to a thread takes.
@@ -109,7 +110,7 @@ class Calls:
         Returns:
             The work where that may take more, and None where reading the call may.
         """
-        if call.nbytes > FEW_BYTES or not self._service.is_small(call.request):
+        if call.nbytes > MOST_BYTES or not self._service.is_small(call.request):
             return None
         return outcome_of(lambda: self._in_no_time(call))
 

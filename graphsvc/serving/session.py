@@ -18,6 +18,7 @@ from graphsvc.v1 import service_pb2, tensor_pb2
 from graphsvc.watch import Watch
 from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.wire.codec import array_from_tensor
+from graphsvc.wire.forms import MOST_BYTES
 from graphsvc.wire.frames import Frame, framed, unframed
 from graphsvc.wire.status import packed_status
 
@@ -92,7 +93,7 @@ class Session:
         return None if data is grpc.aio.EOF else data
 
     async def _answer(self, data: bytes, tasks: asyncio.TaskGroup) -> None:
-        frame = unframed(service_pb2.SessionRequest, data) if len(data) <= FEW_BYTES else None
+        frame = unframed(service_pb2.SessionRequest, data) if len(data) <= MOST_BYTES else None
         if frame and frame.kind == "evaluate" and (known := self._calls.repeated(frame.body)) is not None:
             await self._send_known(known, frame.number)
             return

@@ -13,9 +13,14 @@ from graphsvc.arrays import Array
 from graphsvc.errors import LimitError, TensorError
 from graphsvc.wire.varints import read_varint, varint
 
-__all__ = ["CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "chunk_data", "chunk_messages"]
+__all__ = ["CHUNKED_BYTES", "CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "chunk_data", "chunk_messages"]
+
+CHUNKED_BYTES: Final = 1 << 18
+"""From how many on a tensor goes in chunks. In a message, copies of more than that take longer than chunks do."""
 
 CHUNK_BYTES: Final = 1 << 20
+"""What a chunk holds unless it is its tensor's last."""
+
 SMALLEST_CHUNK: Final = 1 << 16
 """The least that a chunk holds unless it is its tensor's last, so that their number is bounded."""
 

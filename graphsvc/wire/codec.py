@@ -15,7 +15,7 @@ from graphsvc.document import ConstantEntry, GraphDocument, HeldGraphEntry, docu
 from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
 from graphsvc.plaindata import Attribute, GraphReference
 from graphsvc.v1 import graph_pb2, tensor_pb2
-from graphsvc.wire.chunks import CHUNK_BYTES, Arrivals
+from graphsvc.wire.chunks import CHUNKED_BYTES, Arrivals
 
 __all__ = [
     "array_from_tensor",
@@ -72,7 +72,7 @@ def tensor_from_array(array: Array, beside: list[Array] | None = None) -> tensor
     """
     little = array if _LITTLE else array.astype(array.dtype.newbyteorder("<"))
     dtype = _NUMBER_OF_DTYPE[array.dtype]
-    if beside is not None and array.nbytes >= CHUNK_BYTES:
+    if beside is not None and array.nbytes >= CHUNKED_BYTES:
         beside.append(little)
         return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, chunked=True)
     return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, data=little.tobytes())

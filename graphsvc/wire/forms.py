@@ -15,15 +15,16 @@ from google.protobuf.message import Message
 from graphsvc.arrays import Array
 from graphsvc.errors import TensorError
 from graphsvc.v1 import tensor_pb2
+from graphsvc.wire.chunks import CHUNKED_BYTES
 from graphsvc.wire.codec import array_from_tensor
 
-__all__ = ["Form"]
-
-_MOST_BYTES: Final = 1 << 16
-"""Larger messages take their time for their elements."""
+__all__ = ["MOST_BYTES", "Form"]
 
 _MOST_TEXT: Final = 1 << 12
 """What is kept of a message has at most so many bytes."""
+
+MOST_BYTES: Final = CHUNKED_BYTES + _MOST_TEXT
+"""Larger messages have no form: they take their time for their elements."""
 
 
 class _Place(NamedTuple):
@@ -60,7 +61,7 @@ class Form:
             The form; None of a message that is large, or some elements of which are none, booleans or in chunks.
         """
         size = sum(len(tensor.data) for tensor in tensors)
-        if size > _MOST_BYTES or message.ByteSize() - size > _MOST_TEXT or sys.byteorder != "little":
+        if size > CHUNKED_BYTES or message.ByteSize() - size > _MOST_TEXT or sys.byteorder != "little":
             return None
         try:
             arrays = [array_from_tensor(tensor, "") for tensor in tensors]

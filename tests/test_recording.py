@@ -24,6 +24,7 @@ from graphsvc.engine.fusion.kernels import Kernel
 from graphsvc.engine.fusion.merging import GateCall
 from graphsvc.engine.fusion.program import Program
 from graphsvc.engine.fusion.proof import same_bits
+from graphsvc.engine.fusion.workers import Workers
 from graphsvc.gates.arithmetic import Multiply
 
 ONE: list[tuple[tuple[int, ...], ...]] = [((),), ((5,),), ((4, 5),), ((3000,),), ((40, 50),)]
@@ -1155,6 +1156,63 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
         assert (done.returncode, done.stderr) == (0, "")
         found.add(done.stdout)
     assert len(found) == 1
+
+
+def test_as_many_threads_are_at_work_as_there_are_cores(monkeypatch: pytest.MonkeyPatch):
+    """Who begins while others are at work has the fewer helpers, and leaves none of them behind, come what may."""
+    monkeypatch.setenv("GRAPHSVC_THREADS", "4")
+    workers = Workers()
+
+    def assert_help(asked: int, *beside: int, expected: int) -> None:
+        """Ask for helpers while others, in turn, have asked for theirs."""
+        if beside:
+            done = threading.Event()
+            with workers.helped(beside[0], lambda: done.wait(60) or None):
+                try:
+                    assert_help(asked, *beside[1:], expected=expected)
+                finally:
+                    done.set()
+            return
+        came = threading.Semaphore(0)
+        with workers.helped(asked, came.release):
+            assert all(came.acquire(timeout=60) for _ in range(expected))
+            assert not came.acquire(timeout=0.05)
+
+    for asked, expected in [(0, 0), (1, 1), (3, 3), (9, 3)]:
+        assert_help(asked, expected=expected)
+    for beside, expected in [((1,), 1), ((0,), 2), ((3,), 0), ((0, 0), 1), ((0, 0, 0), 0), ((0, 0, 0, 0), 0)]:
+        assert_help(3, *beside, expected=expected)
+
+    begun = threading.Event()
+
+    def fail() -> None:
+        begun.set()
+        raise ZeroDivisionError
+
+    for error in (ZeroDivisionError, KeyError):
+        begun.clear()
+        with pytest.raises(error), workers.helped(3, fail):
+            assert begun.wait(60)
+            if error is KeyError:
+                raise KeyError
+    assert_help(3, expected=3)
+
+
+def test_nobody_waits_for_help_that_has_not_begun(monkeypatch: pytest.MonkeyPatch):
+    """The work is done by then."""
+    monkeypatch.setenv("GRAPHSVC_THREADS", "2")
+    workers, begun, done = Workers(), threading.Event(), threading.Event()
+
+    def last() -> None:
+        begun.set()
+        done.wait(60)
+
+    with workers.helped(1, last):
+        assert begun.wait(60)
+        workers.count = 4
+        with workers.helped(1, pytest.fail):
+            pass
+        done.set()
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3000,), (600, 500)])

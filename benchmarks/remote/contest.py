@@ -207,9 +207,11 @@ def peers(environments: Path) -> tuple[list[Contestant], dict[str, str]]:
     return started, missing
 
 
-def ours() -> Contestant:
-    """Start graphsvc."""
-    return Contestant("graphsvc", _HERE / "ours", sys.executable, ("-m", "graphsvc", "serve", "--port"))
+def ours(cores: Iterable[int] = ()) -> Contestant:
+    """Start graphsvc, on these cores alone if any are given."""
+    bound = f"import os; os.sched_setaffinity(0, {set(cores)}); " if cores else ""
+    serve = ("-c", f"{bound}from graphsvc.__main__ import main; main()", "serve", "--port")
+    return Contestant("graphsvc", _HERE / "ours", sys.executable, serve)
 
 
 def echo() -> Contestant:

@@ -1,6 +1,7 @@
 """Twice as many calls as the server has time for: how many are answered, and how fast the others are refused."""
 
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import graphsvc
 from graphsvc.v1 import service_pb2
 from graphsvc.wire.codec import graph_from_document, named_tensors
-from remote.contest import Contestant
+from remote.contest import Contestant, ours
 from remote.rows import Row, p99
 from tables import NONE, as_time
 
@@ -33,13 +34,30 @@ class _Load:
     refusals: list[float] = field(default_factory=list)
 
 
-def overload(ours: Contestant) -> Iterator[Row]:
-    """Send twice what the server can do, at a steady rate, whatever it answers; by turns with what it can do."""
+def overload(shared: Contestant) -> Iterator[Row]:
+    """Send twice what the server can do, at a steady rate, whatever it answers; by turns with what it can do.
+
+    First to a server that has a core for itself, beside the one of who asks; then to one that has all of them, as has
+    who asks: then what asking takes is missing to the server.
+    """
+    cores = os.sched_getaffinity(0)
+    first, *others = sorted(cores)
+    if others:
+        try:
+            os.sched_setaffinity(0, others[-1:])
+            with ours(cores={first}) as alone:
+                yield from _rows(alone, "on a core for itself", 1)
+        finally:
+            os.sched_setaffinity(0, cores)
+    yield from _rows(shared, "on the cores of who asks", len(cores))
+
+
+def _rows(server: Contestant, where: str, threads: int) -> Iterator[Row]:
     for size in (600, 1300):
-        found = asyncio.run(_measured(f"127.0.0.1:{ours.port}", size))
+        found = asyncio.run(_measured(f"127.0.0.1:{server.port}", size))
         ratio = statistics.median(rate / peak for peak, rate, _ in found)
         peak, rate = (statistics.median(column) for column in list(zip(*found, strict=True))[:2])
-        what = f"twice the capacity, {2000 / peak:.0f} ms of a thread each"
+        what = f"twice the capacity, {where}, {1000 * threads / peak:.0f} ms of a thread each"
         yield Row(f"{what}: answers / the most that it gives", f"{rate:.0f} of {peak:.0f} a second", NONE, ratio, -0.9)
         refusals = [seconds for *_, seen in found for seconds in seen]
         yield Row(

@@ -26,6 +26,7 @@ from typing import Any
 import pluggy
 
 import graphsvc.gates
+from graphsvc.cores import core_count
 from graphsvc.errors import GraphsvcError, PluginError, did_you_mean
 from graphsvc.gate import Gate
 from graphsvc.hookspecs import API_VERSION, PROJECT, Checkup, PluginContext, PluginHooks
@@ -289,7 +290,7 @@ def probe_plugin(report: PluginReport, seconds: float = 20.0, *, doctor: bool = 
 
 def probe_plugins(reports: Mapping[str, PluginReport], seconds: float = 20.0) -> dict[str, PluginReport]:
     """Probe plugins, some at a time; see `probe_plugin`."""
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(2 * core_count()) as threads:
         probed = threads.map(lambda report: probe_plugin(report, seconds), reports.values())
         return dict(zip(reports, probed, strict=True))
 

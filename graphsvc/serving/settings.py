@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from graphsvc.cores import core_count
 from graphsvc.errors import did_you_mean
 
 __all__ = ["FILE_VARIABLE", "Origin", "Settings", "flag_of", "origins", "setters_of", "unknown_variables"]
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
         AfterValidator(_with_port),
         Field(description="Address and port of the page, as in 127.0.0.1:8080; None means no page."),
     ] = None
-    threads: Annotated[int, Field(ge=1, le=1024, description="Graphs that run at once.")] = os.cpu_count() or 1
+    threads: Annotated[int, Field(ge=1, le=1024, description="Graphs that run at once.")] = core_count()
     plugins: Annotated[
         tuple[str, ...] | None,
         NoDecode,

@@ -6,11 +6,8 @@ threads.
 
 import functools
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -20,9 +17,9 @@ from graphsvc.engine.fusion.blockcode import BlockCode, Register
 from graphsvc.engine.fusion.instructions import Kind
 from graphsvc.engine.fusion.kernels import Form, Kernel, Member
 from graphsvc.engine.fusion.merging import Lowered
-from graphsvc.errors import RequestError, quoted
+from graphsvc.engine.fusion.workers import workers
 
-__all__ = ["BlockedKernel", "thread_count"]
+__all__ = ["BlockedKernel"]
 
 _REGISTER_BYTES: Final = 5 << 19
 """Bytes of all registers of a thread."""
@@ -38,49 +35,6 @@ _PROVEN_ELEMENTS: Final = 1 << 12
 
 _SHARED_WORK: Final = 1 << 21
 """Elements times calls from which on threads share a kernel: waking one takes up to a tenth of a millisecond."""
-
-
-def thread_count() -> int:
-    """Return how many threads share a kernel: GRAPHSVC_THREADS if it is set, otherwise the cores of this process.
-
-    Raises:
-        RequestError: GRAPHSVC_THREADS is no number from 1.
-    """
-    given = os.environ.get("GRAPHSVC_THREADS", "")
-    if not given:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not given.isdecimal() or int(given) < 1:
-        msg = f"GRAPHSVC_THREADS is {quoted(given)}, but must be a number of threads from 1. Set it, or unset it."
-        raise RequestError(msg)
-    return int(given)
-
-
-class _Workers:
-    """The threads that help, and the memory for the registers of each thread."""
-
-    def __init__(self) -> None:
-        self.count = thread_count()
-        self.pool = ThreadPoolExecutor(max(1, self.count - 1), thread_name_prefix="graphsvc-blocks")
-        self.thread = _Thread()
-
-
-class _Thread(threading.local):
-    """What a thread keeps from run to run.
-
-    Attributes:
-        busy: Whether it runs a kernel. A signal handler, a finalizer or `between` may ask a graph meanwhile: that run
-            takes memory of its own, and no helpers, for whose queue this thread may hold a lock.
-        memory: Memory for registers.
-    """
-
-    busy = False
-    memory: Array = np.empty(0, np.uint8)
-
-
-@functools.cache
-def _workers(process: int) -> _Workers:
-    """Return the threads of this process; a fork has none of its parent's."""
-    return _Workers()
 
 
 class BlockedKernel:
@@ -144,7 +98,7 @@ class BlockedKernel:
         """Return the registers of this thread; new ones where those may be in use."""
         if nested:
             return self._laid_out(np.empty(self._register_bytes, np.uint8))
-        thread, local = _workers(os.getpid()).thread, self._local
+        thread, local = workers().thread, self._local
         if thread.memory.nbytes < self._register_bytes:
             thread.memory = np.empty(self._register_bytes, np.uint8)
         if getattr(local, "memory", None) is not thread.memory:
@@ -181,7 +135,7 @@ class BlockedKernel:
         """How many threads help."""
         if self.rows * self.columns * len(self.kernel.members) < _SHARED_WORK:
             return 0
-        return min(_workers(os.getpid()).count, self.blocks) - 1
+        return min(workers().count, self.blocks) - 1
 
     def owns(self, value: int) -> bool:
         """Tell whether a result shares its memory with no other."""
@@ -208,7 +162,7 @@ class BlockedKernel:
             for array, shape, form in zip(given, self._shapes, self._forms, strict=True)
         ]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._made]
-        thread = _workers(os.getpid()).thread
+        thread = workers().thread
         nested = thread.busy
         try:
             thread.busy = True
@@ -236,7 +190,7 @@ class BlockedKernel:
         parts: list[tuple[Any, ...]] = [()] * self.blocks
         todo = iter(range(self.blocks))
 
-        def work(between: Callable[[], None] | None, *, nested: bool) -> None:
+        def work(between: Callable[[], None] | None = None, *, nested: bool = False) -> None:
             whole = self._registers(nested=nested)
             for block in todo:
                 if between:
@@ -248,20 +202,16 @@ class BlockedKernel:
                 blocks = [x[rows] if cut else x for x, cut in zip(inputs, self._cut, strict=True)]
                 parts[block] = run(*blocks, *[output[rows] for output in outputs], *registers)
 
-        helpers = 0 if nested else self.helpers
-        futures = []
-        # Without helpers where threads cannot start, as when the interpreter ends.
-        with suppress(RuntimeError):
-            for _ in range(helpers):
-                futures.append(_workers(os.getpid()).pool.submit(_quietly, work))
-        try:
-            work(between, nested=nested)
-        finally:
-            # What stops this thread leaves nothing for the others.
-            for _ in todo:
-                pass
-            for future in futures:
-                future.result()
+        if nested:
+            work(between, nested=True)
+            return parts
+        with workers().helped(self.helpers, work):
+            try:
+                work(between)
+            finally:
+                # What stops this thread leaves nothing for the others.
+                for _ in todo:
+                    pass
         return parts
 
     def _total(self, member: Member, parts: Sequence[Any]) -> Any:
@@ -315,14 +265,3 @@ class BlockedKernel:
             if source in values:
                 values.setdefault(value, values[source])
         return values
-
-
-def _quietly(work: Callable[..., None]) -> None:
-    """Work in another thread, where no numeric warning is printed either."""
-    thread = _workers(os.getpid()).thread
-    try:
-        thread.busy = True
-        with np.errstate(all="ignore"):
-            work(None, nested=False)
-    finally:
-        thread.busy = False

@@ -204,6 +204,19 @@ def test_a_repeated_question_is_answered_with_the_same_bytes(service: Service, s
         assert known in (None, answered(service, message))
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c16"])
+def test_a_sum_has_the_same_bits_wherever_its_elements_stand_in_a_message(service: Service, dtype: str):
+    """NumPy adds up more than 8192 elements at odd addresses in another order."""
+    x = np.random.default_rng(1).normal(size=9000).astype(dtype)
+    for length in range(1, 17):
+        name = "x" * length
+        message = request({name: x}, wrt=service_pb2.NameList())
+        message.graph_digest = sent(service, f"f = sum({name})")
+        first = answered(service, message)
+        answered(service, message)
+        assert service.repeated(message.SerializeToString()) == first
+
+
 def test_questions_that_are_alike_are_told_apart(service: Service):
     """As many bytes, and other names, shapes, dtypes, orders, or gradients."""
     digest = sent(service, "f = sum(x) + 2 * sum(y)")

@@ -1,6 +1,6 @@
 """The service itself: from a request to the work that gives the response, with no network in between."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -136,7 +136,8 @@ class Service:
         if not isinstance(request, service_pb2.EvaluateRequest):
             return False
         tensors = (request.inputs, request.residents, request.output_gradients.tensors)
-        if max(map(len, (*tensors, request.wrt.names, request.outputs.names))) > _FEW:
+        parts: tuple[Sized, ...] = (*tensors, request.wrt.names, request.outputs.names)
+        if max(map(len, parts)) > _FEW:
             return False
         kept = self._graphs.get(request.graph_digest)
         return kept is not None and kept.repeats is not None

@@ -92,9 +92,11 @@ def _do(future: Future[None], work: Callable[[], None]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(work())
+        work()
     except BaseException as error:  # noqa: BLE001 - raised again by who waits
         future.set_exception(error)
+    else:
+        future.set_result(None)
 
 
 def workers() -> Workers:

@@ -220,8 +220,8 @@ def test_a_refusal_in_a_session_ends_nothing_else(client: graphsvc.Client):
 def test_map_gives_answers_in_the_order_of_the_inputs(client: graphsvc.Client, capfd: pytest.CaptureFixture):
     """As many as there are inputs, of any iterable, with no bar where there is no terminal."""
     inputs = [{"x": values(3, seed)} for seed in range(40)]
-    for given in (inputs, iter(inputs)):
-        answers = list(client.map(GRAPH, given, output_gradients=LOSS))
+    for some in (inputs, iter(inputs)):
+        answers = list(client.map(GRAPH, some, output_gradients=LOSS))
         assert len(answers) == 40
         for one, answer in zip(inputs, answers, strict=True):
             assert_same(answer, GRAPH.value_and_grad(one, output_gradients=LOSS))
@@ -415,7 +415,7 @@ def test_chunks_follow_in_the_order_of_the_message(target: str):
     """Inputs, output gradients, directions: as the protocol says, for a client that is none of ours."""
     graph = graphsvc.parse("y = x ** 3")
     x, dy, x_dot = values(300_000), values(300_000, 1), values(300_000, 2)
-    beside: list[np.ndarray] = []
+    beside = Beside()
     asked = service_pb2.DifferentiateRequest(
         graph=graph_from_document(graph.document()),
         kind=service_pb2.DERIVATIVE_KIND_HVP,

@@ -28,7 +28,7 @@ from graphsvc.serving.selfdescription import gate_message, gate_messages, server
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, debug_estimate, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
-from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.chunks import Arrivals, Beside
 from graphsvc.wire.codec import (
     array_from_tensor,
     document_from_graph,
@@ -174,7 +174,7 @@ class Service:
         wrt = list(request.wrt.names) if request.HasField("wrt") else None
         outputs = list(request.outputs.names) if request.HasField("outputs") else None
         arriving = output_gradients_of(request, arrivals)
-        beside: list[Array] | None = None if arrivals is None else []
+        beside = None if arrivals is None else Beside()
 
         def answered(results: tuple[Mapping[str, Array], InputGradients]) -> service_pb2.EvaluateResponse:
             values, gradients = results
@@ -219,7 +219,7 @@ class Service:
         digest, graph = self._graph(request, stop)
         self._within("max_tensors", len(request.directions), "directions")
         question = read_question(request, self._inputs(request, arrivals), arrivals)
-        beside: list[Array] | None = None if arrivals is None else []
+        beside = None if arrivals is None else Beside()
         nbytes += arrivals.nbytes if arrivals else 0
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:

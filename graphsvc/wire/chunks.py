@@ -13,10 +13,13 @@ from graphsvc.arrays import Array
 from graphsvc.errors import LimitError, TensorError
 from graphsvc.wire.varints import read_varint, varint
 
-__all__ = ["CHUNKED_BYTES", "CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "chunk_data", "chunk_messages"]
+__all__ = ["CHUNKED_BYTES", "CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "Beside", "chunk_data", "chunk_messages"]
 
 CHUNKED_BYTES: Final = 1 << 18
-"""From how many on a tensor goes in chunks. In a message, copies of more than that take longer than chunks do."""
+"""From how many on arrays go in chunks. In a message, copies of more than that take longer than chunks do."""
+
+_FEW_BYTES: Final = 1 << 14
+"""An array of less stays in its message, for a chunk of its own would take longer."""
 
 CHUNK_BYTES: Final = 1 << 20
 """What a chunk holds unless it is its tensor's last."""
@@ -26,6 +29,27 @@ SMALLEST_CHUNK: Final = 1 << 16
 
 _TAG: Final = b"\x32"
 """Field 6, of bytes: a chunk in `SessionRequest` and `SessionResponse` alike."""
+
+
+class Beside(list[Array]):
+    """The arrays of one message whose data follow it in chunks, in their order."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self._in_message = 0
+
+    def takes(self, array: Array) -> bool:
+        """Tell whether the message is to have an array beside it, and take it if so.
+
+        Large ones are, and others once the message has as much as a large one in it.
+        """
+        together = self._in_message + array.nbytes
+        if together >= CHUNKED_BYTES and array.nbytes >= _FEW_BYTES:
+            self.append(array)
+            return True
+        self._in_message = together
+        return False
 
 
 class Arrivals:

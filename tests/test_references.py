@@ -14,9 +14,10 @@ FAULTS = {
         body.nodes.insert(0, graph_pb2.Node(name="d", gate="ones")),
         body.nodes[2].operands.insert(0, "nowhere"),
     ),
-    "operands that are nowhere in two nodes": lambda body: [
-        node.operands.append("b" + node.name) for node in body.nodes
-    ],
+    "three operands that are nowhere": lambda body: (
+        body.nodes[0].operands.append("nowhere_b"),
+        body.nodes[1].operands.extend(["nowhere_c", "nowhere_a"]),
+    ),
     "an operand that is nowhere, of the last of many nodes": lambda body: body.nodes.extend(
         graph_pb2.Node(name=f"n{i}", gate="sin", operands=["x" if i < 3000 else "nowhere"]) for i in range(3001)
     ),
@@ -66,6 +67,7 @@ def test_what_may_come_of_another_fault_is_left_to_who_reads_the_graph(cause: st
     match cause:
         case "input":
             made.inputs.add(name="x")
+            made.nodes[0].name = "x"
         case "constant":
             made.constants[0].name = name
         case "node":

@@ -86,6 +86,7 @@ class _Walk:
         self._most = most
         self._others = others
         self._lefts: dict[str, _Lefts] = {}
+        # One for each field, wherever the walk is.
         self._fields = iter(range(_FIELDS_OF_EACH * others.number))
 
     def over(self, lefts: _Lefts, at: int, end: int) -> None:
@@ -142,6 +143,7 @@ class _Walk:
         return lefts
 
     def _open(self, left: _Left) -> None:
+        """Find out whether the messages of a field are to be walked over."""
         lefts = self.lefts(left.message)
         left.message = None
         left.inner = None if len(self._data) <= _SOON_PARSED and self._are_few(lefts) else lefts

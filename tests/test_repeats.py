@@ -1,6 +1,7 @@
 """Questions that are asked again about other numbers: answered as bytes, and yet as if nobody knew them."""
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -204,6 +205,19 @@ def test_a_repeated_question_is_answered_with_the_same_bytes(service: Service, s
         assert known in (None, answered(service, message))
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c16"])
+def test_a_sum_has_the_same_bits_wherever_its_elements_stand_in_a_message(service: Service, dtype: str):
+    """NumPy adds up more than 8192 elements at odd addresses in another order."""
+    x = np.random.default_rng(1).normal(size=9000).astype(dtype)
+    for length in range(1, 17):
+        name = "x" * length
+        message = request({name: x}, wrt=service_pb2.NameList())
+        message.graph_digest = sent(service, f"f = sum({name})")
+        first = answered(service, message)
+        answered(service, message)
+        assert service.repeated(message.SerializeToString()) == first
+
+
 def test_questions_that_are_alike_are_told_apart(service: Service):
     """As many bytes, and other names, shapes, dtypes, orders, or gradients."""
     digest = sent(service, "f = sum(x) + 2 * sum(y)")
@@ -226,6 +240,30 @@ def test_questions_that_are_alike_are_told_apart(service: Service):
             assert known in (None, answer)
             assert answered(service, message) == answer
     assert service.repeated(alike[0].SerializeToString()) == expected[0]
+
+
+@pytest.mark.parametrize("field", ["inputs", "residents", "output_gradients.tensors", "wrt.names", "outputs.names"])
+def test_what_is_long_to_read_keeps_nobody_waiting(service: Service, field: str):
+    """It is left to a thread, whatever it is that there is much of."""
+    message = request({"x": np.ones(3)}, wrt=service_pb2.NameList(names=["x"]))
+    message.graph_digest = sent(service, "f = sum(x)")
+    answered(service, message)
+    assert service.is_small(message)
+    part = operator.attrgetter(field)(message)
+    part.extend(["x"] * 300 if field.endswith("names") else [type(part.add())()] * 300)
+    assert not service.is_small(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"f = concatenate({', '.join(f'x{i}' for i in range(300))})", "; ".join(f"y{i} = x" for i in range(300))],
+    ids=["inputs", "outputs"],
+)
+def test_a_graph_of_many_tensors_keeps_nobody_waiting(text: str):
+    """With few gate nodes, too."""
+    service = Service(default_registry(), {}, Settings(max_outputs=1000))
+    message = service_pb2.EvaluateRequest(graph_digest=sent(service, text))
+    assert not service.is_small(message)
 
 
 def test_a_forgotten_graph_is_not_repeated():

@@ -124,6 +124,51 @@ def test_nobody_waits_for_help_that_has_not_begun(monkeypatch: pytest.MonkeyPatc
         done.set()
 
 
+def test_help_is_waited_for_that_no_thread_could_be_started_for(monkeypatch: pytest.MonkeyPatch):
+    """A thread that helped others comes to it, so that a block would be missing from the results."""
+    monkeypatch.setenv("GRAPHSVC_THREADS", "4")
+    workers, others, begun = Workers(), threading.Event(), threading.Event()
+    done = []
+
+    def fail(_: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    def work() -> None:
+        begun.set()
+        # Until who waits for it would have gone on.
+        threading.Event().wait(0.2)
+        done.append(True)
+
+    with workers.helped(1, lambda: others.wait(60) or None):
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        with workers.helped(1, work):
+            others.set()
+            assert begun.wait(60)
+        assert done
+
+
+def test_who_is_interrupted_while_waiting_for_help_leaves_the_count_right(monkeypatch: pytest.MonkeyPatch):
+    """Otherwise nobody would be helped any more."""
+    monkeypatch.setenv("GRAPHSVC_THREADS", "2")
+    workers, begun, done = Workers(), threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        begun.set()
+        # Until the other thread waits.
+        done.wait(0.2)
+        signal.pthread_kill(asking, signal.SIGINT)
+        done.wait(10)
+
+    asking = threading.get_ident()
+    with pytest.raises(KeyboardInterrupt), workers.helped(1, interrupt):
+        assert begun.wait(60)
+    done.set()
+    helped = threading.Event()
+    with workers.helped(1, helped.set):
+        assert helped.wait(60)
+
+
 @pytest.mark.parametrize("shape", [(), (5,), (3000,), (600, 500)])
 def test_one_graph_answers_many_threads(shape):
     """Eight threads with data of their own ask one graph at once."""

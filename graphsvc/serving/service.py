@@ -1,6 +1,6 @@
 """The service itself: from a request to the work that gives the response, with no network in between."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -50,7 +50,8 @@ _M = TypeVar("_M", bound=Message)
 FEW_BYTES: Final = 1 << 16
 """A message of so many may be parsed at once and uncounted; a larger one might keep others waiting, or grow."""
 
-_FEW_NODES: Final = 256
+_FEW: Final = 256
+"""Gate nodes, tensors or names that are read in no time."""
 
 _BYTES_OF_A_NODE: Final = 3000
 """What a gate node takes in memory beyond its bytes on the wire, with a plan; measured at 1.4 to 3 kB."""
@@ -128,8 +129,15 @@ class Service:
                 return self._putting(request, nbytes, arrivals)
 
     def is_small(self, request: Request) -> bool:
-        """Tell whether reading a request takes no time: its graph is at hand, small, and of gates that are our own."""
+        """Tell whether reading a request takes no time.
+
+        That is if it is short, and its graph at hand, small, and of gates that are our own.
+        """
         if not isinstance(request, service_pb2.EvaluateRequest):
+            return False
+        tensors = (request.inputs, request.residents, request.output_gradients.tensors)
+        parts: tuple[Sized, ...] = (*tensors, request.wrt.names, request.outputs.names)
+        if max(map(len, parts)) > _FEW:
             return False
         kept = self._graphs.get(request.graph_digest)
         return kept is not None and kept.repeats is not None
@@ -319,7 +327,8 @@ class Service:
         stop()
         # Only a graph that can run is kept.
         graph.check()
-        small = nodes <= _FEW_NODES and not message.graphs and not any("." in node.gate for node in message.nodes)
+        small = max(nodes, tensors, len(message.outputs)) <= _FEW and not message.graphs
+        small = small and not any("." in node.gate for node in message.nodes)
         kept = _KeptGraph(graph, Repeats() if small else None)
         self._graphs.put(digest, kept, message.ByteSize() + _BYTES_OF_A_NODE * nodes)
         return digest, graph

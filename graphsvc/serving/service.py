@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from graphsvc.arrays import Array, read_only
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
-from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.evaluation import InputGradients, Results
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.prepared import PreparedAgain
@@ -128,10 +128,10 @@ class Service:
             case _:
                 return self._putting(request, nbytes, arrivals)
 
-    def is_small(self, request: Request) -> bool:
-        """Tell whether reading a request takes no time.
+    def is_small(self, request: Request, nbytes: int) -> bool:
+        """Tell whether a request of so many bytes takes no time.
 
-        That is if it is short, and its graph at hand, small, and of gates that are our own.
+        That is if it is short, its graph at hand, small, and of gates that are our own, and others like it took none.
         """
         if not isinstance(request, service_pb2.EvaluateRequest):
             return False
@@ -140,7 +140,7 @@ class Service:
         if max(map(len, parts)) > _FEW:
             return False
         kept = self._graphs.get(request.graph_digest)
-        return kept is not None and kept.repeats is not None
+        return kept is not None and kept.repeats is not None and kept.repeats.are_quick(nbytes)
 
     def repeated(self, request: bytes) -> bytes | None:
         """Answer an `EvaluateRequest` like one that was answered before about other numbers; None where none was.
@@ -192,9 +192,16 @@ class Service:
         if not (request.HasField("vectors") or request.debug):
             prepared = graph.prepare(inputs, wrt, arriving, outputs)
             fits(prepared.estimate.result_bytes)
-            return Work(
-                prepared.estimate, nbytes, beside, lambda stop, more: answered(prepared.run(stop, more)), prepared
-            )
+            kept = self._graphs.get(digest)
+            repeats = kept.repeats if kept and prepared.planned else None
+
+            def at_once(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+                def run() -> Results:
+                    return prepared.run(stop, more)
+
+                return answered(repeats.timed(nbytes, run) if repeats else run())
+
+            return Work(prepared.estimate, nbytes, beside, at_once, prepared)
         vectors = request.vectors if request.HasField("vectors") else None
         estimate = graph.estimate(inputs, wrt, outputs)
         if vectors is None:

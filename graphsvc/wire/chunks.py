@@ -30,7 +30,7 @@ CHUNKED_BYTES: Final = 1 << 18
 _FEW_BYTES: Final = 1 << 14
 """A smaller array goes in its message as long as there is room, for a chunk of its own would take longer."""
 
-MOST_IN_MESSAGE: Final = 1 << 22
+MOST_IN_MESSAGE: Final = 1 << 20
 """Arrays of which some go in chunks have less than this in their message together."""
 
 CHUNK_BYTES: Final = 1 << 20

@@ -61,3 +61,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def physics_folder(installed: Callable[[str], Path]) -> Path:
     """The package graphsvc-physics, installed."""
     return installed("graphsvc-physics")
+
+
+@pytest.fixture(params=["whole", "blocks"])
+def cut(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run arrays as they are, then cut into many small blocks that threads share."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "blocks":
+            patch.setattr("graphsvc.engine.fusion.kernels._LEAST", 2)
+            patch.setattr("graphsvc.engine.fusion.blocks._BLOCK_ELEMENTS", (4, 8))
+            patch.setattr("graphsvc.engine.fusion.blocks._SHARED_WORK", 1)
+        yield

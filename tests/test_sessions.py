@@ -1,13 +1,17 @@
 """Sessions, tensors in chunks, and what the server keeps: the same answers as in process, and clear refusals."""
 
 import asyncio
+import itertools
 import threading
 from concurrent import futures
+from functools import partial
 
 import grpc
 import numpy as np
 import pytest
 from google.rpc import status_pb2
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 import graphsvc
 import graphsvc.aio
@@ -15,7 +19,15 @@ from graphsvc import errors
 from graphsvc.serving.kept import Kept
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import CHUNK_BYTES, CHUNKED_BYTES, SMALLEST_CHUNK, chunk_data, chunk_messages
+from graphsvc.wire.chunks import (
+    CHUNK_BYTES,
+    CHUNKED_BYTES,
+    MOST_IN_MESSAGE,
+    SMALLEST_CHUNK,
+    Beside,
+    chunk_data,
+    chunk_messages,
+)
 from graphsvc.wire.codec import graph_from_document, named_tensors, tensor_digest, tensor_from_array
 from graphsvc.wire.status import error_from_packed
 
@@ -103,6 +115,44 @@ def test_output_gradients_and_directions_go_in_chunks_too(client: graphsvc.Clien
     assert_same(client.value_and_grad(graph, {"x": x[:150_000]}, None, {"y": wide}, vectors=3), expected)
 
 
+@given(st.lists(st.sampled_from([0, 1, 2047, 2048, 20_000, CHUNKED_BYTES // 8 - 1, 50_000]), min_size=1, max_size=12))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_arrays_of_any_sizes_together_give_the_same_bits(client: graphsvc.Client, sizes: list[int]):
+    """Some go in the message, some in chunks, and each gets to its place."""
+    names = [f"x{i}" for i in range(len(sizes))]
+    graph = graphsvc.parse("; ".join(f"y{name} = {name} * {name}" for name in names))
+    inputs = {name: values(size, seed) for seed, (name, size) in enumerate(zip(names, sizes, strict=True))}
+    given = {f"y{name}": values(size, seed) for seed, (name, size) in enumerate(zip(names, sizes, strict=True), 50)}
+    for ask in (client.graph(graph).value_and_grad, partial(client.value_and_grad, graph)):
+        assert_same(ask(inputs, None, given), graph.value_and_grad(inputs, None, given))
+    assert_same(client.jvp(graph, inputs, inputs), graph.jvp(inputs, inputs))
+
+
+def test_many_arrays_that_are_too_much_for_a_message_together(client: graphsvc.Client):
+    """Eighty megabytes in five hundred arrays, none of which is large, and their gradients."""
+    names = [f"x{i}" for i in range(500)]
+    graph = graphsvc.parse(f"f = {' + '.join(f'sum({name})' for name in names)}")
+    inputs = {name: np.full(20_000, float(number)) for number, name in enumerate(names)}
+    outputs, gradients = client.value_and_grad(graph, inputs)
+    assert outputs["f"] == 20_000 * sum(range(500))
+    assert all((gradients[name] == 1).all() for name in names)
+
+
+@given(st.lists(st.integers(0, 2 * CHUNKED_BYTES) | st.integers(0, 2**14), max_size=40))
+@example([2**14 - 1] * 400)
+def test_what_stays_in_a_message_is_little(sizes: list[int]):
+    """As much as one array that goes in chunks, and what is too small for a chunk."""
+    beside = Beside()
+    taken = [beside.takes(np.empty(size, np.uint8)) for size in sizes]
+    assert [array.size for array in beside] == list(itertools.compress(sizes, taken))
+    stay = [size for size, goes in zip(sizes, taken, strict=True) if not goes]
+    assert sum(size for size in stay if size >= 2**14) < CHUNKED_BYTES
+    assert sum(stay) < MOST_IN_MESSAGE
+    small = [size for size in map(np.size, beside) if size < 2**14]
+    assert not small or sum(stay) + max(small) >= MOST_IN_MESSAGE
+    assert sum(sizes) >= CHUNKED_BYTES or not beside
+
+
 def test_a_large_answer_to_a_small_question_comes_in_chunks(client: graphsvc.Client):
     """What does not fit in one message goes over a session by itself."""
     graph = graphsvc.parse("y = broadcast_to(x, shape=[9000000])")
@@ -182,8 +232,8 @@ def test_a_refusal_in_a_session_ends_nothing_else(client: graphsvc.Client):
 def test_map_gives_answers_in_the_order_of_the_inputs(client: graphsvc.Client, capfd: pytest.CaptureFixture):
     """As many as there are inputs, of any iterable, with no bar where there is no terminal."""
     inputs = [{"x": values(3, seed)} for seed in range(40)]
-    for given in (inputs, iter(inputs)):
-        answers = list(client.map(GRAPH, given, output_gradients=LOSS))
+    for some in (inputs, iter(inputs)):
+        answers = list(client.map(GRAPH, some, output_gradients=LOSS))
         assert len(answers) == 40
         for one, answer in zip(inputs, answers, strict=True):
             assert_same(answer, GRAPH.value_and_grad(one, output_gradients=LOSS))
@@ -274,7 +324,7 @@ def request(array: np.ndarray, number: int = 7, **fields: object) -> service_pb2
     """Return a question whose input is chunked if it is large."""
     evaluate = service_pb2.EvaluateRequest(
         graph=graph_from_document(graphsvc.parse("y = x").document()),
-        inputs=named_tensors({"x": array}, []),
+        inputs=named_tensors({"x": array}, Beside()),
         wrt=service_pb2.NameList(),
     )
     return service_pb2.SessionRequest(id=number, evaluate=evaluate, **fields)
@@ -377,7 +427,7 @@ def test_chunks_follow_in_the_order_of_the_message(target: str):
     """Inputs, output gradients, directions: as the protocol says, for a client that is none of ours."""
     graph = graphsvc.parse("y = x ** 3")
     x, dy, x_dot = values(300_000), values(300_000, 1), values(300_000, 2)
-    beside: list[np.ndarray] = []
+    beside = Beside()
     asked = service_pb2.DifferentiateRequest(
         graph=graph_from_document(graph.document()),
         kind=service_pb2.DERIVATIVE_KIND_HVP,

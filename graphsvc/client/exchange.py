@@ -25,7 +25,7 @@ from graphsvc.errors import (
     quoted,
 )
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.chunks import Arrivals, Beside
 from graphsvc.wire.codec import (
     array_from_tensor,
     graph_from_document,
@@ -116,7 +116,7 @@ def _conversed(
     """Ask what is judged here first."""
     residents = question.residents.arrays if question.residents else {}
     arrays = graph.judge_inputs(_together(question.inputs, residents))
-    beside: list[Array] = []
+    beside = Beside()
     request = _request(graph, arrays, question, beside)
     mine = graph.digest()
     # Each may turn out to be unknown there once: the graph, and each resident.
@@ -159,7 +159,7 @@ def _together(inputs: Mapping[str, object], residents: Mapping[str, Array]) -> M
 
 
 def _put(array: Array) -> Asked:
-    beside: list[Array] = []
+    beside = Beside()
     request = service_pb2.PutTensorRequest(tensor=tensor_from_array(array, beside))
     return _asked(request, beside, lambda response, _: response)
 
@@ -168,9 +168,7 @@ def _asked(request: Message, beside: Sequence[Array], read: Callable[[bytes, Arr
     return Asked(type(request).__name__.removesuffix("Request"), request.SerializeToString(), beside, read)
 
 
-def _request(
-    graph: ComputationalGraph, arrays: Mapping[str, Array], question: Question, beside: list[Array]
-) -> Request:
+def _request(graph: ComputationalGraph, arrays: Mapping[str, Array], question: Question, beside: Beside) -> Request:
     """Make the request; what can be judged here, where the graph is, is not sent to be refused there."""
     request: Request
     residents = question.residents.digests if question.residents else {}

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from graphsvc.arrays import Array
 from graphsvc.errors import DeadlineError, GateError, GraphsvcError, LimitError, ServerError
 from graphsvc.serving.admission import Lease, Machine, Queue, judge
+from graphsvc.serving.repeats import NO_TIME
 from graphsvc.serving.service import Request, Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
@@ -30,9 +31,6 @@ __all__ = ["Call", "Calls", "Reply", "outcome_of"]
 
 _LOG: Final = logging.getLogger("graphsvc.server")
 _T = TypeVar("_T")
-
-_NO_TIME: Final = 1e-3
-"""What keeps the event loop no longer than handing it to a thread and back, about; by an estimate that is high."""
 
 _NICE: Final = 10
 """How nice the threads are that read and run graphs. At 19 they would come to a stand beside others' busy processes."""
@@ -110,7 +108,7 @@ class Calls:
         Returns:
             The work where that may take more, and None where reading the call may.
         """
-        if call.nbytes > MOST_BYTES or not self._service.is_small(call.request):
+        if call.nbytes > MOST_BYTES or not self._service.is_small(call.request, call.nbytes):
             return None
         return outcome_of(lambda: self._in_no_time(call))
 
@@ -118,7 +116,7 @@ class Calls:
         work = self._service.read(call.request, call.nbytes, call.stop, call.arrivals)
         seconds = self._machine.seconds(work.estimate)
         judge(work.estimate, seconds, call.stop.remaining, self._settings)
-        if not work.is_planned or seconds > _NO_TIME:
+        if not work.is_planned or seconds > NO_TIME:
             self._queue.check_open()
             return work
         response = work.run_at_once()

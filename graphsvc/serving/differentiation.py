@@ -7,7 +7,7 @@ from graphsvc.arrays import Array, Weak
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.errors import RequestError
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.chunks import Arrivals, Beside
 from graphsvc.wire.codec import named_arrays, named_tensors, tensor_from_array
 
 __all__ = ["DerivativeQuestion", "differentiated", "output_gradients_of", "read_question"]
@@ -68,7 +68,7 @@ def differentiated(
     question: DerivativeQuestion,
     stop: Callable[[], None] | None,
     within: Callable[[int], None],
-    beside: list[Array] | None,
+    beside: Beside | None,
 ) -> service_pb2.DifferentiateResponse:
     """Answer a question for derivatives, but for the digest.
 

@@ -1,6 +1,6 @@
 """The service itself: from a request to the work that gives the response, with no network in between."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from graphsvc.arrays import Array, read_only
 from graphsvc.document import digest_of
 from graphsvc.engine.description import describe_gate
-from graphsvc.engine.evaluation import InputGradients
+from graphsvc.engine.evaluation import InputGradients, Results
 from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.plugins import PluginReport
 from graphsvc.engine.prepared import PreparedAgain
@@ -28,7 +28,7 @@ from graphsvc.serving.selfdescription import gate_message, gate_messages, server
 from graphsvc.serving.settings import Settings, setters_of
 from graphsvc.serving.work import NO_RUN, Work, debug_estimate, derivatives_estimate, vectors_estimate
 from graphsvc.v1 import graph_pb2, service_pb2
-from graphsvc.wire.chunks import Arrivals
+from graphsvc.wire.chunks import Arrivals, Beside
 from graphsvc.wire.codec import (
     array_from_tensor,
     document_from_graph,
@@ -50,7 +50,8 @@ _M = TypeVar("_M", bound=Message)
 FEW_BYTES: Final = 1 << 16
 """A message of so many may be parsed at once and uncounted; a larger one might keep others waiting, or grow."""
 
-_FEW_NODES: Final = 256
+_FEW: Final = 256
+"""Gate nodes, tensors or names that are read in no time."""
 
 _BYTES_OF_A_NODE: Final = 3000
 """What a gate node takes in memory beyond its bytes on the wire, with a plan; measured at 1.4 to 3 kB."""
@@ -127,12 +128,19 @@ class Service:
             case _:
                 return self._putting(request, nbytes, arrivals)
 
-    def is_small(self, request: Request) -> bool:
-        """Tell whether reading a request takes no time: its graph is at hand, small, and of gates that are our own."""
+    def is_small(self, request: Request, nbytes: int) -> bool:
+        """Tell whether a request of so many bytes takes no time.
+
+        That is if it is short, its graph at hand, small, and of gates that are our own, and others like it took none.
+        """
         if not isinstance(request, service_pb2.EvaluateRequest):
             return False
+        tensors = (request.inputs, request.residents, request.output_gradients.tensors)
+        parts: tuple[Sized, ...] = (*tensors, request.wrt.names, request.outputs.names)
+        if max(map(len, parts)) > _FEW:
+            return False
         kept = self._graphs.get(request.graph_digest)
-        return kept is not None and kept.repeats is not None
+        return kept is not None and kept.repeats is not None and kept.repeats.are_quick(nbytes)
 
     def repeated(self, request: bytes) -> bytes | None:
         """Answer an `EvaluateRequest` like one that was answered before about other numbers; None where none was.
@@ -166,7 +174,7 @@ class Service:
         wrt = list(request.wrt.names) if request.HasField("wrt") else None
         outputs = list(request.outputs.names) if request.HasField("outputs") else None
         arriving = output_gradients_of(request, arrivals)
-        beside: list[Array] | None = None if arrivals is None else []
+        beside = None if arrivals is None else Beside()
 
         def answered(results: tuple[Mapping[str, Array], InputGradients]) -> service_pb2.EvaluateResponse:
             values, gradients = results
@@ -184,9 +192,16 @@ class Service:
         if not (request.HasField("vectors") or request.debug):
             prepared = graph.prepare(inputs, wrt, arriving, outputs)
             fits(prepared.estimate.result_bytes)
-            return Work(
-                prepared.estimate, nbytes, beside, lambda stop, more: answered(prepared.run(stop, more)), prepared
-            )
+            kept = self._graphs.get(digest)
+            repeats = kept.repeats if kept and prepared.planned else None
+
+            def at_once(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+                def run() -> Results:
+                    return prepared.run(stop, more)
+
+                return answered(repeats.timed(nbytes, run) if repeats else run())
+
+            return Work(prepared.estimate, nbytes, beside, at_once, prepared)
         vectors = request.vectors if request.HasField("vectors") else None
         estimate = graph.estimate(inputs, wrt, outputs)
         if vectors is None:
@@ -211,7 +226,7 @@ class Service:
         digest, graph = self._graph(request, stop)
         self._within("max_tensors", len(request.directions), "directions")
         question = read_question(request, self._inputs(request, arrivals), arrivals)
-        beside: list[Array] | None = None if arrivals is None else []
+        beside = None if arrivals is None else Beside()
         nbytes += arrivals.nbytes if arrivals else 0
 
         def answer(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.DifferentiateResponse:
@@ -319,7 +334,8 @@ class Service:
         stop()
         # Only a graph that can run is kept.
         graph.check()
-        small = nodes <= _FEW_NODES and not message.graphs and not any("." in node.gate for node in message.nodes)
+        small = max(nodes, tensors, len(message.outputs)) <= _FEW and not message.graphs
+        small = small and not any("." in node.gate for node in message.nodes)
         kept = _KeptGraph(graph, Repeats() if small else None)
         self._graphs.put(digest, kept, message.ByteSize() + _BYTES_OF_A_NODE * nodes)
         return digest, graph

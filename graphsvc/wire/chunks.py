@@ -13,10 +13,25 @@ from graphsvc.arrays import Array
 from graphsvc.errors import LimitError, TensorError
 from graphsvc.wire.varints import read_varint, varint
 
-__all__ = ["CHUNKED_BYTES", "CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "chunk_data", "chunk_messages"]
+__all__ = [
+    "CHUNKED_BYTES",
+    "CHUNK_BYTES",
+    "MOST_IN_MESSAGE",
+    "SMALLEST_CHUNK",
+    "Arrivals",
+    "Beside",
+    "chunk_data",
+    "chunk_messages",
+]
 
 CHUNKED_BYTES: Final = 1 << 18
-"""From how many on a tensor goes in chunks. In a message, copies of more than that take longer than chunks do."""
+"""From how many on arrays go in chunks. In a message, copies of more than that take longer than chunks do."""
+
+_FEW_BYTES: Final = 1 << 14
+"""A smaller array goes in its message as long as there is room, for a chunk of its own would take longer."""
+
+MOST_IN_MESSAGE: Final = 1 << 20
+"""Arrays of which some go in chunks have less than this in their message together."""
 
 CHUNK_BYTES: Final = 1 << 20
 """What a chunk holds unless it is its tensor's last."""
@@ -26,6 +41,28 @@ SMALLEST_CHUNK: Final = 1 << 16
 
 _TAG: Final = b"\x32"
 """Field 6, of bytes: a chunk in `SessionRequest` and `SessionResponse` alike."""
+
+
+class Beside(list[Array]):
+    """The arrays of one message whose data follow it in chunks, in their order."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self._in_message = 0
+
+    def takes(self, array: Array) -> bool:
+        """Tell whether an array goes in chunks, and take it if so.
+
+        Large ones do, others once the message has as much as a large one in it, and all once it is full.
+        """
+        together = self._in_message + array.nbytes
+        least = _FEW_BYTES if together < MOST_IN_MESSAGE else 1
+        if together < CHUNKED_BYTES or array.nbytes < least:
+            self._in_message = together
+            return False
+        self.append(array)
+        return True
 
 
 class Arrivals:

@@ -15,7 +15,7 @@ from graphsvc.document import ConstantEntry, GraphDocument, HeldGraphEntry, docu
 from graphsvc.errors import DocumentError, DuplicateInputError, MessageError, TensorError, quoted
 from graphsvc.plaindata import Attribute, GraphReference
 from graphsvc.v1 import graph_pb2, tensor_pb2
-from graphsvc.wire.chunks import CHUNKED_BYTES, Arrivals
+from graphsvc.wire.chunks import Arrivals, Beside
 
 __all__ = [
     "array_from_tensor",
@@ -63,17 +63,16 @@ def dtype_numbers() -> list[int]:
 # Tensors ------------------------------------------------------------------------------------------------------------
 
 
-def tensor_from_array(array: Array, beside: list[Array] | None = None) -> tensor_pb2.Tensor:
+def tensor_from_array(array: Array, beside: Beside | None = None) -> tensor_pb2.Tensor:
     """Return an array as a tensor, whatever its strides and byte order.
 
     Args:
         array: The array.
-        beside: Where a large array is put whose data are to follow in chunks; None where there are no chunks.
+        beside: Takes arrays whose data are to follow in chunks; None where there are no chunks.
     """
     little = array if _LITTLE else array.astype(array.dtype.newbyteorder("<"))
     dtype = _NUMBER_OF_DTYPE[array.dtype]
-    if beside is not None and array.nbytes >= CHUNKED_BYTES:
-        beside.append(little)
+    if beside is not None and beside.takes(little):
         return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, chunked=True)
     return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, data=little.tobytes())
 
@@ -134,7 +133,7 @@ def array_from_tensor(
 
 
 def named_tensors(
-    arrays: Mapping[str, Array], beside: list[Array] | None = None, weak: Iterable[str] = ()
+    arrays: Mapping[str, Array], beside: Beside | None = None, weak: Iterable[str] = ()
 ) -> list[tensor_pb2.NamedTensor]:
     """Return arrays with their names as tensors; see `tensor_from_array`."""
     if not weak:

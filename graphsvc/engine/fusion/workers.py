@@ -50,7 +50,7 @@ class Workers:
     def __init__(self) -> None:
         self.count = thread_count()
         self.thread = _Thread()
-        self._pool = ThreadPoolExecutor(max(1, self.count - 1), thread_name_prefix="graphsvc-blocks")
+        self._pool = ThreadPoolExecutor(max(1, self.count - 1), "graphsvc-blocks", self._begin)
         self._lock = threading.Lock()
         self._at_work = 0
 
@@ -63,30 +63,40 @@ class Workers:
         with self._lock:
             helpers = max(0, min(helpers, self.count - self._at_work - 1))
             self._at_work += 1 + helpers
-        futures: list[Future[None]] = []
+        # Our own: what a thread that cannot start was submitted for, another one may still come to do.
+        futures: list[Future[None]] = [Future() for _ in range(helpers)]
         try:
             # Without helpers where threads cannot start, as when the interpreter ends.
             with suppress(RuntimeError):
-                for _ in range(helpers):
-                    futures.append(self._pool.submit(self._quietly, work))
+                for future in futures:
+                    self._pool.submit(_do, future, work)
             yield
         finally:
-            # Nobody needs those any more that have not begun.
-            begun = [future for future in futures if not future.cancel()]
-            wait(begun)
-            with self._lock:
-                self._at_work -= 1 + helpers
+            try:
+                # Nobody needs those any more that have not begun.
+                begun = [future for future in futures if not future.cancel()]
+                wait(begun)
+            finally:
+                with self._lock:
+                    self._at_work -= 1 + helpers
         for future in begun:
             future.result()
 
-    def _quietly(self, work: Callable[[], None]) -> None:
-        """Work in another thread, where no numeric warning is printed either."""
-        try:
-            self.thread.busy = True
-            with np.errstate(all="ignore"):
-                work()
-        finally:
-            self.thread.busy = False
+    def _begin(self) -> None:
+        """Begin a thread that helps: always busy, also between kernels, and where no numeric warning is printed."""
+        self.thread.busy = True
+        np.seterr(all="ignore")
+
+
+def _do(future: Future[None], work: Callable[[], None]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - raised again by who waits
+        future.set_exception(error)
+    else:
+        future.set_result(None)
 
 
 def workers() -> Workers:

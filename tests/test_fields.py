@@ -45,6 +45,12 @@ WAYS = {
     "with tags of two bytes": b"\x8a\x00" + made(REQUEST)[1:],
 }
 
+HELD: dict[str, Callable[[int], bytes]] = {
+    "operands": lambda count: b"\x1a\x01x" * count,
+    "operands with tags of two bytes": lambda count: b"\x9a\x00\x01x" * count,
+    "items of an attribute": lambda count: field(4, field(3, field(1, b"") * count)),
+}
+
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", COUNTS)
@@ -74,6 +80,22 @@ def test_all_fields_together_have_a_limit():
     for one in (tag(99, 0) + b"\0", field(1, tag(1, 0) + b"\0")):
         with pytest.raises(errors.LimitError, match="more than 40000 fields|more than 10000 graph"):
             count_fields(service_pb2.EvaluateRequest, one * 50_000, {}, PLENTY)
+
+
+def test_in_a_long_message_unknown_fields_are_counted_wherever_they_are():
+    """For the time that parsing takes. In one of up to 4 MiB they are not, in a message that can have no other ones."""
+    node = field(1, field(5, (tag(99, 0) + b"\0") * 50_000))
+    count_fields(service_pb2.EvaluateRequest, node, {}, PLENTY)
+    with pytest.raises(errors.LimitError, match="more than 40000 fields"):
+        count_fields(service_pb2.EvaluateRequest, node + field(99, bytes(2**22)), {}, PLENTY)
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_what_a_node_holds_is_counted_where_it_may_be_too_much(held: str):
+    """However deep in it, and with tags of more bytes than they need."""
+    count_fields(service_pb2.EvaluateRequest, field(1, field(5, HELD[held](10_000))), {}, PLENTY)
+    with pytest.raises(errors.LimitError, match=f"more than 10000 {held.split()[0]}"):
+        count_fields(service_pb2.EvaluateRequest, field(1, field(5, HELD[held](10_001))), {}, PLENTY)
 
 
 def test_a_shape_is_no_longer_than_any():

@@ -10,6 +10,17 @@ from graphsvc.wire.references import check_references
 FAULTS = {
     "an operand that is nowhere": lambda body: body.nodes[1].operands.append("nowhere"),
     "an output of a node that is nowhere": lambda body: body.nodes[1].operands.append("nowhere:v"),
+    "an operand that is nowhere, after a node that has none": lambda body: (
+        body.nodes.insert(0, graph_pb2.Node(name="d", gate="ones")),
+        body.nodes[2].operands.insert(0, "nowhere"),
+    ),
+    "three operands that are nowhere": lambda body: (
+        body.nodes[0].operands.append("nowhere_b"),
+        body.nodes[1].operands.extend(["nowhere_c", "nowhere_a"]),
+    ),
+    "an operand that is nowhere, of the last of many nodes": lambda body: body.nodes.extend(
+        graph_pb2.Node(name=f"n{i}", gate="sin", operands=["x" if i < 3000 else "nowhere"]) for i in range(3001)
+    ),
     "a node with the name of another": lambda body: body.nodes.add(name="b", gate="sin", operands=["x"]),
     "a node with the name of an input": lambda body: body.nodes.add(name="x", gate="sin", operands=["a"]),
     "a node with the name of a constant": lambda body: body.nodes.add(name="c", gate="sin", operands=["a"]),
@@ -47,20 +58,26 @@ def test_what_is_refused_is_refused_as_node_by_node(fault: str, held: bool):
     assert (found.value.message, found.value.facts) == (expected.value.message, expected.value.facts)
 
 
-@pytest.mark.parametrize("cause", ["input", "node", "gate", "operand"])
-def test_what_may_come_of_another_fault_is_left_to_who_reads_the_graph(cause: str):
-    """A malformed name, or two inputs of one, is the fault that is told."""
+@pytest.mark.parametrize("name", ["1a", ""])
+@pytest.mark.parametrize("cause", ["input", "constant", "node", "gate", "operand", "output of an operand"])
+def test_what_may_come_of_another_fault_is_left_to_who_reads_the_graph(cause: str, name: str):
+    """A malformed name, be it empty, or two inputs of one, is the fault that is told."""
     made = graph()
     made.nodes[1].operands.append("nowhere")
     match cause:
         case "input":
             made.inputs.add(name="x")
+            made.nodes[0].name = "x"
+        case "constant":
+            made.constants[0].name = name
         case "node":
-            made.nodes[1].name = "1a"
+            made.nodes[1].name = name
         case "gate":
-            made.nodes[0].gate = "a b"
+            made.nodes[0].gate = name
+        case "operand":
+            made.nodes[0].operands[0] = name
         case _:
-            made.nodes[0].operands[0] = "1a"
+            made.nodes[0].operands[0] = f"a:{name}"
     check_references(made)
     with pytest.raises(errors.GraphError) as told:
         ComputationalGraph.from_document(document_from_graph(made))

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import status_pb2
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import graphsvc
@@ -19,7 +19,15 @@ from graphsvc import errors
 from graphsvc.serving.kept import Kept
 from graphsvc.testing import serving
 from graphsvc.v1 import service_pb2
-from graphsvc.wire.chunks import CHUNK_BYTES, CHUNKED_BYTES, SMALLEST_CHUNK, Beside, chunk_data, chunk_messages
+from graphsvc.wire.chunks import (
+    CHUNK_BYTES,
+    CHUNKED_BYTES,
+    MOST_IN_MESSAGE,
+    SMALLEST_CHUNK,
+    Beside,
+    chunk_data,
+    chunk_messages,
+)
 from graphsvc.wire.codec import graph_from_document, named_tensors, tensor_digest, tensor_from_array
 from graphsvc.wire.status import error_from_packed
 
@@ -130,7 +138,8 @@ def test_many_arrays_that_are_too_much_for_a_message_together(client: graphsvc.C
     assert all((gradients[name] == 1).all() for name in names)
 
 
-@given(st.lists(st.integers(0, 2 * CHUNKED_BYTES), max_size=40))
+@given(st.lists(st.integers(0, 2 * CHUNKED_BYTES) | st.integers(0, 2**14), max_size=40))
+@example([2**14 - 1] * 400)
 def test_what_stays_in_a_message_is_little(sizes: list[int]):
     """As much as one array that goes in chunks, and what is too small for a chunk."""
     beside = Beside()
@@ -138,6 +147,9 @@ def test_what_stays_in_a_message_is_little(sizes: list[int]):
     assert [array.size for array in beside] == list(itertools.compress(sizes, taken))
     stay = [size for size, goes in zip(sizes, taken, strict=True) if not goes]
     assert sum(size for size in stay if size >= 2**14) < CHUNKED_BYTES
+    assert sum(stay) < MOST_IN_MESSAGE
+    small = [size for size in map(np.size, beside) if size < 2**14]
+    assert not small or sum(stay) + max(small) >= MOST_IN_MESSAGE
     assert sum(sizes) >= CHUNKED_BYTES or not beside
 
 

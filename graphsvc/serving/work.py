@@ -10,6 +10,7 @@ from graphsvc.engine.graph import ComputationalGraph
 from graphsvc.engine.prepared import Prepared, PreparedAgain
 from graphsvc.serving.differentiation import DerivativeQuestion
 from graphsvc.v1 import service_pb2
+from graphsvc.wire.chunks import MOST_IN_MESSAGE
 
 __all__ = ["NO_RUN", "Reservation", "Work", "debug_estimate", "derivatives_estimate", "vectors_estimate"]
 
@@ -61,8 +62,9 @@ class Work:
     @property
     def held_bytes(self) -> int:
         """Bytes of the request, and of the results until they are sent."""
-        copies = _COPIES if self.beside is None else 1
-        return self.request_bytes + copies * self.estimate.result_bytes
+        results = self.estimate.result_bytes
+        in_message = results if self.beside is None else min(results, MOST_IN_MESSAGE)
+        return self.request_bytes + results + (_COPIES - 1) * in_message
 
     @property
     def is_planned(self) -> bool:

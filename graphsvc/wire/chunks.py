@@ -13,13 +13,25 @@ from graphsvc.arrays import Array
 from graphsvc.errors import LimitError, TensorError
 from graphsvc.wire.varints import read_varint, varint
 
-__all__ = ["CHUNKED_BYTES", "CHUNK_BYTES", "SMALLEST_CHUNK", "Arrivals", "Beside", "chunk_data", "chunk_messages"]
+__all__ = [
+    "CHUNKED_BYTES",
+    "CHUNK_BYTES",
+    "MOST_IN_MESSAGE",
+    "SMALLEST_CHUNK",
+    "Arrivals",
+    "Beside",
+    "chunk_data",
+    "chunk_messages",
+]
 
 CHUNKED_BYTES: Final = 1 << 18
 """From how many on arrays go in chunks. In a message, copies of more than that take longer than chunks do."""
 
 _FEW_BYTES: Final = 1 << 14
-"""An array of less stays in its message, for a chunk of its own would take longer."""
+"""A smaller array goes in its message as long as there is room, for a chunk of its own would take longer."""
+
+MOST_IN_MESSAGE: Final = 1 << 20
+"""Arrays of which some go in chunks have less than this in their message together."""
 
 CHUNK_BYTES: Final = 1 << 20
 """What a chunk holds unless it is its tensor's last."""
@@ -40,16 +52,17 @@ class Beside(list[Array]):
         self._in_message = 0
 
     def takes(self, array: Array) -> bool:
-        """Tell whether the message is to have an array beside it, and take it if so.
+        """Tell whether an array goes in chunks, and take it if so.
 
-        Large ones are, and others once the message has as much as a large one in it.
+        Large ones do, others once the message has as much as a large one in it, and all once it is full.
         """
         together = self._in_message + array.nbytes
-        if together >= CHUNKED_BYTES and array.nbytes >= _FEW_BYTES:
-            self.append(array)
-            return True
-        self._in_message = together
-        return False
+        least = _FEW_BYTES if together < MOST_IN_MESSAGE else 1
+        if together < CHUNKED_BYTES or array.nbytes < least:
+            self._in_message = together
+            return False
+        self.append(array)
+        return True
 
 
 class Arrivals:

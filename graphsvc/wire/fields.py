@@ -1,13 +1,15 @@
 """Fields of a message, counted before it is parsed: in memory, one of two bytes may take eighty.
 
 The walk goes over the bytes as the parser will, and ends where there are more of something than there may be. What is
-no message it leaves to the parser, which comes to the same place and says so.
+no message it leaves to the parser, which comes to the same place and says so. It leaves out what cannot hold too many
+of anything, since too few bytes of the message look like the beginning of one.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
+import numpy as np
 from google.protobuf.message import Message
 
 from graphsvc.arrays import MAX_RANK
@@ -23,6 +25,9 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_SHAPE: Final = 10 * MAX_RANK
 _FIELDS_OF_EACH: Final = 4
 """How many times as many fields of all kinds there may be as of one."""
+
+_SOON_PARSED: Final = 1 << 22
+"""Bytes that are parsed in so little time that fields which take no memory need not be counted: 25 ms at the worst."""
 
 
 class Most(NamedTuple):
@@ -47,8 +52,9 @@ def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], 
         TensorError: A shape has more lengths than any has.
         MessageError: There is a group, which no message of ours has.
     """
+    walk = _Walk(data, most, others)
     try:
-        _Walk(data, most, others).over(message.DESCRIPTOR, 0, len(data))
+        walk.over(walk.lefts(message.DESCRIPTOR), 0, len(data))
     except IndexError:
         # It goes on beyond its end, as the parser will find too.
         return
@@ -56,13 +62,20 @@ def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], 
 
 @dataclass(slots=True)
 class _Left:
-    """How many more there may be of a field that holds a message, or many texts or numbers."""
+    """How many more there may be of a field that holds a message, or many texts or numbers.
+
+    Of what it holds, `message` becomes `inner` with the first one; None means that it is left out.
+    """
 
     count: int
     most: Most
     name: str
     message: _Descriptor | None
     is_shape: bool
+    inner: "_Lefts | None" = None
+
+
+_Lefts: TypeAlias = dict[int, _Left]
 
 
 class _Walk:
@@ -72,17 +85,14 @@ class _Walk:
         self._data = data
         self._most = most
         self._others = others
-        self._left: dict[str, dict[int, _Left]] = {}
-        self._fields_left = _FIELDS_OF_EACH * others.number
+        self._lefts: dict[str, _Lefts] = {}
+        # One for each field, wherever the walk is.
+        self._fields = iter(range(_FIELDS_OF_EACH * others.number))
 
-    def over(self, message: _Descriptor, at: int, end: int) -> None:
-        """Walk over the fields of a message between two places."""
+    def over(self, lefts: _Lefts, at: int, end: int) -> None:
+        """Walk over the fields of a message between two places, of which there is one at least."""
         data = self._data
-        lefts = self._lefts(message)
-        while at < end:
-            self._fields_left -= 1
-            if self._fields_left < 0:
-                _refuse("fields", self._others._replace(number=_FIELDS_OF_EACH * self._others.number))
+        for _ in self._fields:
             tag, at = data[at], at + 1
             if tag > 127:
                 tag, at = read_varint(data, at - 1)
@@ -91,7 +101,8 @@ class _Walk:
                 length, at = data[at], at + 1
                 if length > 127:
                     length, at = read_varint(data, at - 1)
-                if at + length > end:
+                start, at = at, at + length
+                if at > end:
                     raise IndexError
                 left = lefts.get(tag)
                 if left is not None:
@@ -99,12 +110,12 @@ class _Walk:
                         _refuse(left.name, left.most)
                     left.count -= 1
                     if left.message is not None:
-                        if length:
-                            self.over(left.message, at, at + length)
+                        self._open(left)
+                    if left.inner is not None and length:
+                        self.over(left.inner, start, at)
                     elif left.is_shape and length > _LONGEST_SHAPE:
                         msg = f"A shape has at most {MAX_RANK} lengths, got {length} bytes of them."
                         raise TensorError(msg)
-                at += length
             elif kind == _VARINT:
                 _, at = read_varint(data, at)
             elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
@@ -114,12 +125,15 @@ class _Walk:
                     f"These {len(data)} bytes hold a group, as no message of graphsvc does. Send the protobuf message."
                 )
                 raise MessageError(msg)
+            if at >= end:
+                return
+        _refuse("fields", self._others._replace(number=_FIELDS_OF_EACH * self._others.number))
 
-    def _lefts(self, message: _Descriptor) -> dict[int, _Left]:
+    def lefts(self, message: _Descriptor) -> _Lefts:
         """Return what is counted of a message, by tag. Nothing else takes more in memory than on the wire."""
-        lefts = self._left.get(message.full_name)
+        lefts = self._lefts.get(message.full_name)
         if lefts is None:
-            lefts = self._left[message.full_name] = {}
+            lefts = self._lefts[message.full_name] = {}
             for field in message.fields:
                 if field.message_type or field.is_repeated:
                     most = self._most.get(field.name, self._others)
@@ -127,6 +141,24 @@ class _Walk:
                     tag = field.number << 3 | _BYTES
                     lefts[tag] = _Left(most.number, most, field.name, field.message_type, is_shape)
         return lefts
+
+    def _open(self, left: _Left) -> None:
+        """Find out whether the messages of a field are to be walked over."""
+        lefts = self.lefts(left.message)
+        left.message = None
+        left.inner = None if len(self._data) <= _SOON_PARSED and self._are_few(lefts) else lefts
+
+    def _are_few(self, lefts: _Lefts) -> bool:
+        """Tell whether there cannot be too many of anything, wherever in the whole message it may be."""
+        for tag, left in lefts.items():
+            if left.message is not None:
+                self._open(left)
+            if left.is_shape or left.inner is not None:
+                return False
+            # The highest bit is set where a tag is written in more bytes than it needs.
+            if np.count_nonzero(np.frombuffer(self._data, np.uint8) & 127 == tag & 127) > left.count:
+                return False
+        return True
 
 
 def _refuse(what: str, most: Most) -> NoReturn:

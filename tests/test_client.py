@@ -470,14 +470,27 @@ class Deaf(grpc.GenericRpcHandler):
         ended.wait(60)
 
 
-def test_a_stream_with_the_chunks_of_what_was_refused_is_asked_no_more():
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_stream_with_the_chunks_of_what_was_refused_is_asked_no_more(kind: str):
     """Nobody waits for the rest of them: they stay here, and the next question goes another way."""
-    server = Deaf()
-    with handling(server) as target, graphsvc.connect(target, timeout=20) as client:
-        for calls in range(1, 4):
-            with pytest.raises(errors.LimitError, match="too much"):
-                client.graph(graphsvc.parse("f = x")).value_and_grad({"x": np.ones(8_000_000)}, wrt=[])
-            assert server.sessions == calls
+    server, graph, inputs = Deaf(), graphsvc.parse("f = x"), {"x": np.ones(8_000_000)}
+
+    async def main() -> None:
+        async with graphsvc.aio.connect(target, timeout=20) as client:
+            for calls in range(1, 4):
+                with pytest.raises(errors.LimitError, match="too much"):
+                    await client.graph(graph).value_and_grad(inputs, wrt=[])
+                assert server.sessions == calls
+
+    with handling(server) as target:
+        if kind == "asyncio":
+            asyncio.run(main())
+            return
+        with graphsvc.connect(target, timeout=20) as client:
+            for calls in range(1, 4):
+                with pytest.raises(errors.LimitError, match="too much"):
+                    client.graph(graph).value_and_grad(inputs, wrt=[])
+                assert server.sessions == calls
 
 
 class Confused(grpc.GenericRpcHandler):

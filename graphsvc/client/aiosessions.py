@@ -3,14 +3,15 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import grpc
 
 from graphsvc.client.asked import Asked, Listener
 from graphsvc.client.sessions import MOST_STREAMS, closed, late, raised, told
-from graphsvc.errors import UnreachableError
+from graphsvc.errors import GraphsvcError, UnreachableError
 from graphsvc.watch import Watch
 
 __all__ = ["AsyncSessions"]
@@ -48,13 +49,27 @@ class _Stream:
 
     async def _answer(self, asked: Asked, seconds: float | None, target: str) -> Any:
         number = next(self._numbers)
-        listener = Listener(number, asked)
+        sending = self._send(asked.messages(number, seconds))
+        if not asked.beside:
+            await sending
+            return await self._heard(Listener(number, asked), target)
+        # A refusal may come before all chunks are on their way.
+        task = asyncio.create_task(sending)
         try:
-            for message in asked.messages(number, seconds):
+            answer = await self._heard(Listener(number, asked), target)
+            if not isinstance(answer, GraphsvcError):
+                await task
+            return answer
+        finally:
+            task.cancel()
+
+    async def _send(self, messages: Iterable[bytes]) -> None:
+        # To read tells why it ends.
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):
+            for message in messages:
                 await self._stream.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            # To read tells why.
-            pass
+
+    async def _heard(self, listener: Listener, target: str) -> Any:
         while (data := await self._stream.read()) is not grpc.aio.EOF:
             if listener.hear(data):
                 return listener.answer
@@ -110,7 +125,9 @@ class AsyncSessions:
             self._streams.discard(stream)
             stream.close()
             raise
-        if len(self._streams) <= MOST_STREAMS:
+        # Of what is refused, chunks may still be on their way.
+        is_usable = not (asked.beside and isinstance(answer, GraphsvcError))
+        if is_usable and len(self._streams) <= MOST_STREAMS:
             self._free.append(stream)
         else:
             self._streams.discard(stream)

@@ -2,6 +2,7 @@
 
 import asyncio
 import operator
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphsvc import errors
 from graphsvc.arrays import DTYPES
 from graphsvc.engine.registry import default_registry
 from graphsvc.serving.calls import Call, Calls, Reply
+from graphsvc.serving.repeats import Repeats
 from graphsvc.serving.service import Service
 from graphsvc.serving.settings import Settings
 from graphsvc.serving.stop import Stop
@@ -187,6 +189,15 @@ def answered(service: Service, message: service_pb2.EvaluateRequest) -> bytes:
     return reply.message
 
 
+def repeated(service: Service, message: service_pb2.EvaluateRequest) -> bytes:
+    """Ask until the question is known by its bytes: one of many numbers has to be seen to take no time."""
+    for _ in range(100):
+        if (known := service.repeated(message.SerializeToString())) is not None:
+            return known
+        answered(service, message)
+    pytest.fail("It was never known.")
+
+
 def sent(service: Service, text: str) -> bytes:
     """Give a server a graph, and return its digest."""
     return service.graph_by_value(graph_from_document(graphsvc.parse(text).document()), lambda: None)[0]
@@ -194,15 +205,16 @@ def sent(service: Service, text: str) -> bytes:
 
 @pytest.mark.parametrize("size", [5, CHUNKED_BYTES // 8 - 2], ids=["few", "as many as go in a message"])
 def test_a_repeated_question_is_answered_with_the_same_bytes(service: Service, size: int):
-    """From the third time on without being parsed; for many numbers, once it was seen that they take no time."""
+    """From the third time on without being parsed, many numbers where it was seen that they take no time."""
     digest = sent(service, "f = sum((x - 1) ** 2) + k")
     for seed in range(6):
         x = np.resize([np.nan, np.inf, -0.0, 1e308, seed], size)
         message = request({"x": x, "k": np.array(float(seed))}, wrt=service_pb2.NameList(names=["x"]))
         message.graph_digest = digest
         known = service.repeated(message.SerializeToString())
-        assert (known is None) == (seed < (2 if size == 5 else 3))
+        assert size > 5 or (known is None) == (seed < 2)
         assert known in (None, answered(service, message))
+    assert repeated(service, message) == answered(service, message)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c16"])
@@ -213,10 +225,7 @@ def test_a_sum_has_the_same_bits_wherever_its_elements_stand_in_a_message(servic
         name = "x" * length
         message = request({name: x}, wrt=service_pb2.NameList())
         message.graph_digest = sent(service, f"f = sum({name})")
-        first = answered(service, message)
-        for _ in range(2):
-            answered(service, message)
-        assert service.repeated(message.SerializeToString()) == first
+        assert answered(service, message) == repeated(service, message)
 
 
 def test_questions_that_are_alike_are_told_apart(service: Service):
@@ -243,26 +252,22 @@ def test_questions_that_are_alike_are_told_apart(service: Service):
     assert service.repeated(alike[0].SerializeToString()) == expected[0]
 
 
-def test_numbers_that_take_their_time_keep_nobody_waiting_again(service: Service):
-    """Of as many others it was seen that they take none; then they are left to a thread, and so are half as many."""
-    digest = sent(service, "f = sum(erfinv(x))")
+def test_numbers_that_take_their_time_keep_nobody_waiting_again():
+    """After them it is half as many that take none, until more were seen to."""
 
-    def ask(x: np.ndarray) -> service_pb2.EvaluateRequest:
-        message = request({"x": x}, wrt=service_pb2.NameList())
-        message.graph_digest = digest
-        answered(service, message)
-        return message
+    def compute() -> None:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
 
-    size = 8000
-    for _ in range(4):
-        few, many = ask(np.zeros(5)), ask(np.zeros(size))
-    assert service.is_small(many, many.ByteSize())
-    # Outside of the function's domain SciPy takes a hundred times as long.
-    slow = ask(np.full(size, 2.0))
-    assert not service.is_small(slow, slow.ByteSize())
-    assert service.repeated(slow.SerializeToString()) is None
-    assert service.is_small(few, few.ByteSize())
-    assert not service.is_small(few, slow.ByteSize() // 2 + 1)
+    repeats = Repeats()
+    for answer, quick in [(lambda: None, 100_000), (compute, 50_000), (lambda: None, 100_000)]:
+        repeats.timed(100_000, answer)
+        assert repeats.are_quick(quick)
+        assert not repeats.are_quick(quick + 1)
+    for _ in range(9):
+        repeats.timed(5_000, compute)
+    assert repeats.are_quick(1000)
 
 
 @pytest.mark.parametrize("field", ["inputs", "residents", "output_gradients.tensors", "wrt.names", "outputs.names"])

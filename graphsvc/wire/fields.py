@@ -1,8 +1,8 @@
 """Fields of a message, counted before it is parsed: in memory, one of two bytes may take eighty.
 
 The walk goes over the bytes as the parser will, and ends where there are more of something than there may be. What is
-no message it leaves to the parser, which comes to the same place and says so. It leaves out what cannot hold too many
-of anything, since too few bytes of the message look like the beginning of one.
+no message it leaves to the parser, which comes to the same place and says so. So it does with all that cannot hold too
+many of anything, since too few bytes of the whole message look like the beginning of one.
 """
 
 from collections.abc import Mapping
@@ -48,9 +48,9 @@ def count_fields(message: type[Message], data: bytes, most: Mapping[str, Most], 
         others: How many there may be of each other one.
 
     Raises:
-        LimitError: There are more.
+        LimitError: There are more; fields that are unknown count where the walk comes to them.
         TensorError: A shape has more lengths than any has.
-        MessageError: There is a group, which no message of ours has.
+        MessageError: The walk comes to a group, which no message of ours has.
     """
     walk = _Walk(data, most, others)
     try:

@@ -60,6 +60,7 @@ def _check_body(body: graph_pb2.Graph | graph_pb2.HeldGraph, path: str) -> None:
         error = _unknown(others, texts, unknown, path)
     if error is None or len(set(others)) < len(others):
         return
+    # A text is empty where there are fewer names or gates than nodes, or more empty operands.
     if not len(texts.names) == len(texts.gates) == texts.operands.count("") == len(body.nodes):
         return
     names = itertools.chain(others, texts.names, set(texts.gates))

@@ -218,6 +218,24 @@ def test_more_tasks_than_streams_are_all_answered(target: str):
     asyncio.run(ask())
 
 
+def test_who_sends_more_than_may_come_is_told_so_each_time():
+    """Not that the stream ended while he was sending, which is all that gRPC tells for asyncio then."""
+    graph, inputs = graphsvc.parse("f = sum(x)"), {"x": np.ones(4_000_000)}
+
+    async def ask(target: str) -> None:
+        async with graphsvc.aio.connect(target) as client:
+            for _ in range(10):
+                with pytest.raises(errors.LimitError, match="max-request-bytes"):
+                    await client.value_and_grad(graph, inputs)
+
+    with serving("--max-request-bytes", "1048576") as target:
+        asyncio.run(ask(target))
+        with graphsvc.connect(target) as client:
+            for _ in range(10):
+                with pytest.raises(errors.LimitError, match="max-request-bytes"):
+                    client.value_and_grad(graph, inputs)
+
+
 def test_a_refusal_in_a_session_ends_nothing_else(client: graphsvc.Client):
     """Each question has a status of its own."""
     remote = client.graph(graphsvc.parse("y = solve(a, b)"))

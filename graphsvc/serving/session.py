@@ -132,7 +132,8 @@ class Session:
             for tensor in _chunked(call.request):
                 array_from_tensor(tensor, "A tensor", passing)
         except GraphsvcError:
-            # Nobody knows how many would come.
+            # Nobody knows how many would come, so the stream ends; who is sending may only hear that it did.
+            await self._send(status, call.number)
             raise _RefusedError(status) from None
         await self._send(status, call.number)
         await self._receive(passing, Stop(self._settings.max_seconds))

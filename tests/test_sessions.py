@@ -236,6 +236,24 @@ def test_who_sends_more_than_may_come_is_told_so_each_time():
                     client.value_and_grad(graph, inputs)
 
 
+def test_who_sends_for_too_long_is_told_so_each_time():
+    """As it is for a server's deadline, which passes while half a gigabyte comes."""
+    graph, inputs = graphsvc.parse("f = y; g = x"), {"x": np.zeros(2**26), "y": 1.0}
+
+    async def ask(target: str) -> None:
+        async with graphsvc.aio.connect(target) as client:
+            for _ in range(5):
+                with pytest.raises(errors.DeadlineError):
+                    await client.value_and_grad(graph, inputs, wrt=[], outputs=["f"])
+
+    with serving("--max-seconds", "0.1") as target:
+        asyncio.run(ask(target))
+        with graphsvc.connect(target) as client:
+            for _ in range(5):
+                with pytest.raises(errors.DeadlineError):
+                    client.value_and_grad(graph, inputs, wrt=[], outputs=["f"])
+
+
 def test_a_refusal_in_a_session_ends_nothing_else(client: graphsvc.Client):
     """Each question has a status of its own."""
     remote = client.graph(graphsvc.parse("y = solve(a, b)"))

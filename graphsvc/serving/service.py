@@ -195,13 +195,13 @@ class Service:
             kept = self._graphs.get(digest)
             repeats = kept.repeats if kept and prepared.planned else None
 
-            def at_once(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
+            def planned(stop: Callable[[], None] | None, more: Callable[[int], None]) -> service_pb2.EvaluateResponse:
                 def run() -> Results:
                     return prepared.run(stop, more)
 
                 return answered(repeats.timed(nbytes, run) if repeats else run())
 
-            return Work(prepared.estimate, nbytes, beside, at_once, prepared)
+            return Work(prepared.estimate, nbytes, beside, planned, prepared)
         vectors = request.vectors if request.HasField("vectors") else None
         estimate = graph.estimate(inputs, wrt, outputs)
         if vectors is None:

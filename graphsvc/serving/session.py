@@ -20,7 +20,7 @@ from graphsvc.wire.chunks import Arrivals, chunk_data, chunk_messages
 from graphsvc.wire.codec import array_from_tensor
 from graphsvc.wire.forms import MOST_BYTES
 from graphsvc.wire.frames import Frame, framed, unframed
-from graphsvc.wire.status import packed_status
+from graphsvc.wire.status import packed_status, status_of
 
 __all__ = ["Session"]
 
@@ -114,8 +114,11 @@ class Session:
         try:
             await self._receive(call.arrivals, call.stop)
             await self._room.acquire()
-        except BaseException:
+        except BaseException as error:
             held.release()
+            if isinstance(error, GraphsvcError):
+                # Here too: the stream ends, and who is sending may only hear that it did.
+                await self._send(status_of(error), call.number)
             raise
         task = tasks.create_task(self._answered(call, lambda call: self._calls.run(work, call.pack, call.stop, held)))
         # Of a task that is cancelled before it begins, nothing else knows.

@@ -296,6 +296,9 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def bytes_and_places_are_those_of_who_is_in(self) -> None:
         assert self.queue.used_bytes == sum(lease.nbytes for lease in self.taken) <= 10 * MIB
+        seconds = sum(lease.seconds for lease in (*self.running, *self.waiting))
+        assert self.queue.wait_seconds() == pytest.approx(self.queue._slowness * seconds / 2, abs=1e-9)
+        assert self.queue._waiting_bytes == sum(lease.nbytes for lease in self.waiting)
         assert len(self.running) <= 2
         assert len(self.waiting) <= 4
         first = next(iter(self.waiting), None)
@@ -309,6 +312,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.release(0, whose, False)
         assert self.queue.is_empty
         assert self.queue.used_bytes == 0
+        assert self.queue.wait_seconds() == 0
 
 
 TestQueueMachine = QueueMachine.TestCase

@@ -156,6 +156,9 @@ class Queue:
         self._holding: set[Lease] = set()
         self._used = 0
         self._waiting: dict[Lease, Callable[[Lease], object]] = {}
+        self._waiting_bytes = 0
+        # Of all that runs and waits, kept up to date: who is refused costs nothing, however many wait.
+        self._seconds = 0.0
         self._slowness = 1.0
         self._random = np.random.default_rng()
 
@@ -171,9 +174,7 @@ class Queue:
 
     def wait_seconds(self) -> float:
         """Return about how long who comes now would wait."""
-        with self._lock:
-            seconds = sum(lease.seconds for lease in (*self._running, *self._waiting))
-        return self._slowness * seconds / self._slots
+        return self._slowness * self._seconds / self._slots
 
     def check_open(self) -> None:
         """Refuse who comes where nobody may wait any more; it takes no time, so that refusing costs nothing.
@@ -231,13 +232,15 @@ class Queue:
     def _enter(self, lease: Lease, begin: Callable[[Lease], object]) -> None:
         self._judge(lease.nbytes)
         if not self._waiting and self._fits(lease):
+            self._seconds += lease.seconds
             self._start(lease, begin)
             return
         self._check_length()
-        waiting = sum(other.nbytes for other in self._waiting)
-        if waiting + lease.nbytes > self._settings.memory_bytes // 4 and self._waiting:
+        if self._waiting_bytes + lease.nbytes > self._settings.memory_bytes // 4 and self._waiting:
             self._refuse("the calls that wait take a quarter of its memory")
         self._waiting[lease] = begin
+        self._waiting_bytes += lease.nbytes
+        self._seconds += lease.seconds
 
     def vacate(self, lease: Lease) -> None:
         """See `Lease.vacate`."""
@@ -246,6 +249,7 @@ class Queue:
             if started is None:
                 return
             self._holding.add(lease)
+            self._take_off(lease.seconds)
             if lease.seconds > 1e-3:
                 seen = min(max((time.monotonic() - started) / lease.seconds, 0.1), 10.0)
                 self._slowness += _LEARNING * (seen - self._slowness)
@@ -255,6 +259,9 @@ class Queue:
         """See `Lease.give_up`."""
         with self._lock:
             waited = self._waiting.pop(lease, None) is not None
+            if waited:
+                self._waiting_bytes -= lease.nbytes
+                self._take_off(lease.seconds)
             self._let_in()
         return waited
 
@@ -309,4 +316,9 @@ class Queue:
 
     def _let_in(self) -> None:
         while self._waiting and self._fits(lease := next(iter(self._waiting))):
+            self._waiting_bytes -= lease.nbytes
             self._start(lease, self._waiting.pop(lease))
+
+    def _take_off(self, seconds: float) -> None:
+        """Take seconds off those of all, which are none where nobody is left, whatever was lost in rounding."""
+        self._seconds = self._seconds - seconds if self._running or self._waiting else 0.0

@@ -21,7 +21,7 @@ from tables import NONE, as_time
 __all__ = ["overload"]
 
 _ROUNDS: Final = 3
-_SECONDS: Final = 2.0
+_SECONDS: Final = 4.0
 _SURPLUS: Final = 100
 """More calls than the queue takes; it is full when as many have come as were answered, and so many more."""
 

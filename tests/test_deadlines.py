@@ -67,6 +67,27 @@ def test_who_is_late_takes_nobody_with_him(tmp_path: Path):
             assert slow.result()[0]["f"] == 1
 
 
+def test_what_is_set_while_an_alarm_rings_is_called_at_its_time():
+    """Set anew, as where a stream has its next question just when the time of the one before has passed; or first."""
+    alarm = Alarm()
+    now = time.monotonic()
+    rung: queue.SimpleQueue[str] = queue.SimpleQueue()
+    anew, new = functools.partial(rung.put, "anew"), functools.partial(rung.put, "new")
+
+    def first() -> None:
+        alarm.unset(anew)
+        alarm.set(anew, now + 1e6)
+        alarm.set(new, now + 0.1)
+        rung.put("first")
+
+    # Nobody waits yet, so that both are due when it rings.
+    alarm._times.update({first: now, anew: now})
+    alarm.set(functools.partial(rung.put, "last"), now)
+    assert [rung.get(timeout=60) for _ in range(3)] == ["first", "last", "new"]
+    assert alarm.unset(anew)
+    alarm.close()
+
+
 def test_an_alarm_calls_what_is_late_and_nothing_else():
     """Earlier times may be set later, and what was unset in time is never called."""
     alarm = Alarm()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from graphsvc import errors
@@ -107,3 +108,15 @@ def test_a_shape_is_no_longer_than_any():
     for message in (service_pb2.EvaluateRequest(graph=graph_pb2.Graph(inputs=[declared])), request):
         with pytest.raises(errors.TensorError, match="at most 32 lengths"):
             count_fields(service_pb2.EvaluateRequest, made(message), {}, PLENTY)
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_messages_that_hold_others_of_their_kind_are_walked_over(depth: int):
+    """None of ours does yet; a list of lists of protobuf's own is counted at every depth."""
+    value = struct_pb2.Value(list_value=struct_pb2.ListValue(values=[struct_pb2.Value(bool_value=True)] * 200))
+    for _ in range(depth):
+        value = struct_pb2.Value(list_value=struct_pb2.ListValue(values=[value]))
+    most = Most(200 + depth, "max_values")
+    count_fields(struct_pb2.Value, value.SerializeToString(), {"values": most}, PLENTY)
+    with pytest.raises(errors.LimitError, match="values"):
+        count_fields(struct_pb2.Value, value.SerializeToString(), {"values": most._replace(number=199 + depth)}, PLENTY)

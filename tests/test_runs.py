@@ -260,14 +260,20 @@ def test_results_share_memory_with_nobody(shape):
     Keeping.kept.clear()
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals by time are of Unix")
-def test_a_signal_handler_may_ask_a_graph_while_it_runs():
-    """Its run disturbs no number of the run that it comes in the middle of."""
+def tower() -> ComputationalGraph:
+    """Make a graph that takes long enough to be interrupted."""
     graph = ComputationalGraph()
     x = y = graph.input("x")
     for _ in range(6):
         y = graph.add("tanh", y * x + 1.0) * y
     graph.output("f", y)
+    return graph
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals by time are of Unix")
+def test_a_signal_handler_may_ask_a_graph_while_it_runs():
+    """Its run disturbs no number of the run that it comes in the middle of."""
+    graph = tower()
     (mine, other), given = numbers(((40, 1000),) * 2), {"f": np.ones((40, 1000))}
     expected = [by_plan(graph, {"x": mine}, given) for _ in range(2)][-1]
     hits: list[int] = []
@@ -293,11 +299,7 @@ def test_a_signal_handler_may_ask_a_graph_while_it_runs():
 
 def test_between_may_stop_or_ask_at_any_time():
     """What it raises comes out, what it asks is answered, and the next run is none the worse for it."""
-    graph = ComputationalGraph()
-    x = y = graph.input("x")
-    for _ in range(6):
-        y = graph.add("tanh", y * x + 1.0) * y
-    graph.output("f", y)
+    graph = tower()
     (mine, other), given = numbers(((600, 500),) * 2), {"f": np.ones((600, 500))}
     expected = [by_plan(graph, {"x": mine}, given) for _ in range(2)][-1]
     for last in range(2):

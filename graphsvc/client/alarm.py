@@ -58,6 +58,7 @@ class Alarm:
         self._wakes_at = math.inf
         times = self._times.copy()
         for call, at in times.items():
-            if at <= now and self.unset(call):
+            # It may have been set anew meanwhile, for a later time.
+            if at <= now and self._times.get(call) == at and self.unset(call):
                 call()
-        self._wakes_at = min((at for at in times.values() if at > now), default=math.inf)
+        self._wakes_at = min(self._wakes_at, *(at for at in times.values() if at > now), math.inf)

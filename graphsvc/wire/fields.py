@@ -145,8 +145,10 @@ class _Walk:
     def _open(self, left: _Left) -> None:
         """Find out whether the messages of a field are to be walked over."""
         lefts = self.lefts(left.message)
-        left.message = None
-        left.inner = None if len(self._data) <= _SOON_PARSED and self._are_few(lefts) else lefts
+        # Walked over until it is known to be few, so that a message that held others of its kind would be.
+        left.message, left.inner = None, lefts
+        if len(self._data) <= _SOON_PARSED and self._are_few(lefts):
+            left.inner = None
 
     def _are_few(self, lefts: _Lefts) -> bool:
         """Tell whether there cannot be too many of anything, wherever in the whole message it may be."""
